@@ -1,0 +1,1 @@
+"""What Dagster sees. The only folder that imports it."""

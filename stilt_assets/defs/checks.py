@@ -1,0 +1,36 @@
+"""When is a result good enough to go on with?"""
+
+import dagster as dg
+
+from stilt_assets.defs.assets import footprints, jacobian
+from stilt_assets.defs.metadata import checked
+from stilt_assets.pack import read_outcomes
+from stilt_assets.quality import few_pixels_lost as _few_pixels_lost
+from stilt_assets.quality import jacobian_is_physical as _jacobian_is_physical
+from stilt_assets.recipes import desk_of
+from stilt_assets.settings import Settings
+from stilt_assets.store import Store
+
+
+@dg.asset_check(asset=footprints, blocking=True)
+def few_pixels_lost(
+    context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]
+) -> dg.AssetCheckResult:
+    """At most the target's tolerance of a scene's pixels failed; no Jacobian is made otherwise."""
+    desk = desk_of(context.partition_key, settings, store)
+    outcomes = read_outcomes(store, store.result(desk.record.key, desk.record.current["footprints"]))
+    return checked(_few_pixels_lost(outcomes, desk.target.tolerance))
+
+
+@dg.asset_check(asset=jacobian)
+def jacobian_is_physical(
+    context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]
+) -> dg.AssetCheckResult:
+    """H is finite and not negative, has a row per pixel, and its rows sum to what the footprint files hold."""
+    desk = desk_of(context.partition_key, settings, store)
+    current = {stage: store.result(desk.record.key, name) for stage, name in desk.record.current.items()}
+    pixels = desk.record.result_of("pixels")
+    rows = pixels["summary"]["pixels"] if pixels else 0
+    return checked(
+        _jacobian_is_physical(store.file(current["jacobian"], "jacobian.zarr"), store, current["footprints"], rows)
+    )

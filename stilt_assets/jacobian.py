@@ -1,0 +1,314 @@
+"""
+How do a scene's footprints become one matrix that an inverse model opens?
+
+H is written as CSR: row i is pixel i, columns run time first, then lat, then lon. Empty and failed pixels keep their
+row. One writer, after every pack has its outcomes.
+"""
+
+import math
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import zarr
+from numcodecs import BitRound
+from zarr.codecs import BloscCodec
+
+from stilt_assets.footprint import UNITS
+from stilt_assets.matrix import HOUR, Layout, Rows, rows_of
+from stilt_assets.simulation import Status
+from stilt_assets.store import Store
+
+CODE = "1"
+NAME = "jacobian.zarr"
+MARKER = f"{NAME}/zarr.json"  # written last
+_CHUNK, _SHARD = 2**18, 2**24  # entries
+_ROWS = 256  # rows per chunk of a dense array
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def read_array(path: Any, name: str) -> np.ndarray:
+    """One whole array of a Jacobian (what zarr opens), by its path below the root, such as `H/data`."""
+    array = zarr.open_group(path, mode="r")[name]
+    return np.asarray(array[...])  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def prior_term(pixels: pa.Table) -> np.ndarray:
+    """What the retrieval carries of its prior (pixel,), in its units: the sum over layers of w (1 - A) x_a."""
+    weight, kernel, prior = (np.stack(pixels[name].to_pylist()) for name in ("layer_weight", "ak", "apriori"))
+    return np.sum(weight * (1.0 - kernel) * prior, axis=1)
+
+
+@dataclass(frozen=True)
+class Scenery:
+    """What a Jacobian is made of, besides its rows."""
+
+    pixels: pa.Table
+    outcomes: Sequence[Mapping[str, Any]]
+    layout: Layout
+    aggregates: Mapping[str, float]  # resolution (degrees) by name
+    keepbits: int | None
+    facts: Mapping[str, Any]  # attributes of the root: where it comes from
+
+
+def write_jacobian(folder: Path, store: Store, footprints: str, scenery: Scenery) -> dict[str, Any]:
+    """Write `jacobian.zarr` into `folder` from pack files; a summary is returned."""
+    with tempfile.TemporaryDirectory(prefix="stilt-assets-") as scratch:
+        rows = rows_of(store, footprints, scenery.layout, Path(scratch))
+        target = folder / NAME
+        root = zarr.open_group(target, mode="w", zarr_format=3, attributes={"Conventions": "CF-1.8", **scenery.facts})
+        sums = _sums(rows)
+        _write_obs(root.create_group("obs"), scenery, rows, sums)
+        _write_state(root.create_group("state"), scenery.layout)
+        _write_h(root, scenery, rows)
+        aggregates = root.create_group("Hagg")
+        for name, resolution in scenery.aggregates.items():
+            _write_aggregate(aggregates.create_group(name), scenery.layout, resolution, rows)
+        total = _write_diag(root.create_group("diag"), scenery, rows)
+        with warnings.catch_warnings():
+            # zarr-python warns that other readers may not know v3's consolidated metadata; they need not.
+            warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
+            zarr.consolidate_metadata(target)
+        return {
+            "shape": list(scenery.layout.shape),
+            "nnz": len(rows.data),
+            "total": float(sums.sum()),
+            "largest_cell": float(total.max(initial=0.0)),
+            "gaps": sum(row["status"] not in ("ok", "empty") for row in scenery.outcomes),
+        }
+
+
+def _put(group: zarr.Group, name: str, values: Any, dims: Sequence[str], **attributes: Any) -> None:
+    """Write one array; a whole one at a time, as they are small."""
+    values = np.asarray(values)
+    text = values.dtype.kind in "OUT"
+    chunks = tuple(
+        max(1, min(size, _ROWS if place == 0 and values.ndim > 1 else _CHUNK))
+        for place, size in enumerate(values.shape)
+    )
+    array = group.create_array(
+        name,
+        shape=values.shape,
+        dtype="str" if text else values.dtype,
+        chunks=chunks if values.ndim else "auto",
+        compressors=_codec(),
+        dimension_names=list(dims),
+        attributes=attributes,
+        fill_value="" if text else math.nan if values.dtype.kind == "f" else 0,
+    )
+    array[...] = values.astype(object) if text else values
+
+
+def _codec() -> BloscCodec:
+    return BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")
+
+
+def _sums(rows: Rows) -> np.ndarray:
+    """Sum of each row (m,), float64."""
+    running = np.concatenate([[0.0], np.cumsum(rows.data, dtype=np.float64)])
+    return running[rows.indptr[1:]] - running[rows.indptr[:-1]]
+
+
+def _write_obs(group: zarr.Group, scenery: Scenery, rows: Rows, sums: np.ndarray) -> None:
+    pixels, m = scenery.pixels, scenery.layout.shape[0]
+    units = pixels["units"][0].as_py() if m else ""
+    by_pixel = {row["pixel"]: row for row in scenery.outcomes}
+    outcomes = [by_pixel.get(pixel, {}) for pixel in range(m)]
+    status = np.array([Status[row.get("status", "missing")] for row in outcomes], dtype=np.int8)
+    background = np.full(m, np.nan)
+    prior = prior_term(pixels)
+    value = pixels["value"].to_numpy()
+    since = [(time - _EPOCH) // timedelta(milliseconds=1) for time in pixels["time"].to_pylist()]
+
+    def put(name: str, values: Any, **attributes: Any) -> None:
+        _put(group, name, values, ["obs"], **attributes)
+
+    put("pixel", np.arange(m, dtype=np.int32), long_name="row of H, and of pixels.parquet")
+    put(
+        "time",
+        np.array(since, dtype=np.int64),
+        units="milliseconds since 1970-01-01 00:00:00",
+        calendar="proleptic_gregorian",
+        standard_name="time",
+    )
+    put("longitude", pixels["longitude"].to_numpy(), units="degrees_east", standard_name="longitude")
+    put("latitude", pixels["latitude"].to_numpy(), units="degrees_north", standard_name="latitude")
+    put("value", value, units=units, long_name="retrieved column-average dry-air mole fraction")
+    put("uncertainty", pixels["uncertainty"].to_numpy(), units=units, long_name="one-sigma error of value")
+    put("prior_term", prior, units=units, long_name="sum over layers of w (1 - A) x_a")
+    put("background", background, units=units, long_name="modelled background; NaN: no concentration field was given")
+    put("z", value - prior - background, units=units, long_name="value - prior_term - background")
+    put("status", status, flag_values=[int(s) for s in Status], flag_meanings=" ".join(s.name for s in Status))
+    put("reason", np.array([row.get("reason", "") for row in outcomes], dtype=object), long_name="why a pixel failed")
+    put("nnz", np.diff(rows.indptr), long_name="entries in the row")
+    put("row_sum", sums, units=UNITS, long_name="sum of the row, before quantization")
+    error = np.array([row.get("mc_error", math.nan) for row in outcomes], dtype=np.float64)
+    put("mc_error", error, units=UNITS, long_name="standard error of row_sum from two halves of the particles")
+
+
+def _write_state(group: zarr.Group, layout: Layout) -> None:
+    first = round((layout.first_hour - _EPOCH) / HOUR)
+    edges = first + np.arange(layout.hours + 1, dtype=np.int64)
+    time = {"units": "hours since 1970-01-01 00:00:00", "calendar": "proleptic_gregorian"}
+    grid = layout.grid
+    _put(
+        group,
+        "time",
+        edges[:-1],
+        ["time"],
+        **time,
+        standard_name="time",
+        long_name="left edge of a UTC hour",
+        bounds="time_bnds",
+        axis="T",
+    )
+    _put(group, "time_bnds", np.stack([edges[:-1], edges[1:]], axis=1), ["time", "bnds"], **time)
+    _put(group, "lat", grid.lat, ["lat"], units="degrees_north", standard_name="latitude", axis="Y")
+    _put(group, "lon", grid.lon, ["lon"], units="degrees_east", standard_name="longitude", axis="X")
+    _put(group, "cell_area", grid.cell_area, ["lat", "lon"], units="m2", standard_name="cell_area", grid_mapping="crs")
+    _put(
+        group,
+        "crs",
+        np.int32(0),
+        [],
+        grid_mapping_name="latitude_longitude",
+        semi_major_axis=6378137.0,
+        inverse_flattening=298.257223563,
+    )
+
+
+def _write_h(root: zarr.Group, scenery: Scenery, rows: Rows) -> None:
+    m, n = scenery.layout.shape
+    quantization = (
+        "none" if scenery.keepbits is None else f"{scenery.keepbits} bits of the mantissa kept, rounded to nearest even"
+    )
+    kinds = {"pointers_to_1": "int64", "indices_1": "int32", "values": "float32"}
+    attributes = {
+        "encoding-type": "csr_matrix",
+        "encoding-version": "0.1.0",
+        "shape": [m, n],
+        "binsparse": {
+            "version": "0.1",
+            "format": "CSR",
+            "shape": [m, n],
+            "number_of_stored_values": len(rows.data),
+            "data_types": kinds,
+        },
+        "units": UNITS,
+        "row": "obs",
+        "column_order": ["time", "lat", "lon"],
+        "quantization": quantization,
+        "keepbits": scenery.keepbits,
+        "dry_air": "none",
+    }
+    group = root.create_group("H", attributes=attributes)
+    _put(group, "indptr", rows.indptr, ["obs_edge"])
+    _put(group, "time_ptr", rows.time_ptr, ["obs", "time_edge"], long_name="where each time step begins within the row")
+    for name, values in (("indices", rows.indices), ("data", rows.data)):
+        array = group.create_array(
+            name,
+            shape=values.shape,
+            dtype=values.dtype,
+            chunks=(_CHUNK,),
+            shards=(_SHARD,),
+            compressors=_codec(),
+            dimension_names=["entry"],
+            attributes={"units": UNITS} if name == "data" else {},
+            fill_value=0,
+        )
+        for start in range(0, len(values), _SHARD):
+            block = np.ascontiguousarray(values[start : start + _SHARD])
+            array[start : start + len(block)] = quantized(block, scenery.keepbits) if name == "data" else block
+
+
+def quantized(values: np.ndarray, keepbits: int | None) -> np.ndarray:
+    """float32 values with `keepbits` bits of their mantissa, rounded to nearest even; all of them if None."""
+    if keepbits is None or not len(values):
+        return values
+    return np.asarray(BitRound(keepbits).encode(values.copy())).view(np.float32)
+
+
+def _write_aggregate(group: zarr.Group, layout: Layout, resolution: float, rows: Rows) -> None:
+    """A dense copy of H on blocks; a block's column is the sum of its cells'."""
+    grid, m = layout.grid, layout.shape[0]
+    blocks = grid.coarsened(resolution)
+    count = blocks.nlat * blocks.nlon
+    block_of = grid.block_of(resolution)
+    time, lat, lon = np.meshgrid(np.arange(layout.hours), blocks.lat, blocks.lon, indexing="ij")
+    first = round((layout.first_hour - _EPOCH) / HOUR)
+    area = np.bincount(block_of, weights=grid.cell_area.ravel(), minlength=count)
+    _put(
+        group,
+        "time",
+        first + time.ravel().astype(np.int64),
+        ["state"],
+        units="hours since 1970-01-01 00:00:00",
+        calendar="proleptic_gregorian",
+    )
+    _put(group, "lat", lat.ravel(), ["state"], units="degrees_north", standard_name="latitude")
+    _put(group, "lon", lon.ravel(), ["state"], units="degrees_east", standard_name="longitude")
+    _put(group, "cell_area", np.tile(area, layout.hours), ["state"], units="m2")
+    dense = group.create_array(
+        "H",
+        shape=(m, layout.hours * count),
+        dtype="f4",
+        chunks=(min(m, _ROWS), layout.hours * count),
+        compressors=_codec(),
+        dimension_names=["obs", "state"],
+        attributes={"units": UNITS, "coordinates": "time lat lon cell_area"},
+        fill_value=0,
+    )
+    for start in range(0, m, _ROWS):
+        stop = min(m, start + _ROWS)
+        part = slice(rows.indptr[start], rows.indptr[stop])
+        step, cell = np.divmod(rows.indices[part], grid.nlat * grid.nlon)
+        row = np.repeat(np.arange(stop - start), np.diff(rows.indptr[start : stop + 1]))
+        place = (row * layout.hours + step) * count + block_of[cell]
+        sums = np.bincount(place, weights=rows.data[part], minlength=(stop - start) * layout.hours * count)
+        dense[start:stop] = sums.reshape(stop - start, -1).astype("f4")
+
+
+def _write_diag(group: zarr.Group, scenery: Scenery, rows: Rows) -> np.ndarray:
+    layout = scenery.layout
+    cells = layout.grid.nlat * layout.grid.nlon
+    m = layout.shape[0]
+    row = np.repeat(np.arange(m), np.diff(rows.indptr))
+    step, cell = np.divmod(rows.indices, cells)
+    total = np.bincount(cell, weights=rows.data, minlength=cells).reshape(layout.grid.shape)
+    seen = np.unique(row * cells + cell) % cells
+    back = layout.ends[row] - 1 - step
+    hours = int(layout.hours)
+    by_hour = np.bincount(row * hours + back, weights=rows.data, minlength=m * hours).reshape(m, hours)
+    left = {outcome["pixel"]: outcome["left_domain"] for outcome in scenery.outcomes}
+    _put(
+        group, "total_footprint", total.astype("f4"), ["lat", "lon"], units=UNITS, long_name="sum over pixels and hours"
+    )
+    _put(
+        group,
+        "obs_count",
+        np.bincount(seen, minlength=cells).reshape(layout.grid.shape).astype("i4"),
+        ["lat", "lon"],
+        long_name="pixels that see the cell",
+    )
+    _put(
+        group,
+        "cumulative_foot",
+        np.cumsum(by_hour, axis=1).astype("f4"),
+        ["obs", "hour"],
+        units=UNITS,
+        long_name="sum of the row up to that hour back",
+    )
+    _put(
+        group,
+        "left_domain",
+        np.array([left.get(pixel, math.nan) for pixel in range(m)]),
+        ["obs"],
+        long_name="share of particles that ended before the run did",
+    )
+    return total

@@ -1,0 +1,68 @@
+"""
+Which file holds which hour?
+
+ARL files are found by what their headers say, never by their names.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import arlmet
+import pandas as pd
+
+from stilt_assets.errors import MeteorologyError, MeteorologyGapError
+from stilt_assets.settings import is_url
+
+
+@dataclass(frozen=True)
+class Source:
+    """One ARL file and the needed hours that it holds."""
+
+    path: Path
+    hours: tuple[datetime, ...]
+
+
+def find_sources(product: str, folder: str, hours: Sequence[datetime]) -> list[Source]:
+    """
+    The files below `folder` that hold `hours` (UTC), in time order.
+
+    A product with a coarser step than an hour needs the steps that bracket them. Raises MeteorologyGapError for hours
+    that no file holds and MeteorologyError for an hour that two files hold.
+    """
+    if is_url(folder):
+        raise MeteorologyError(f"meteorology.source must be a folder of this machine, not {folder}")
+    if not Path(folder).is_dir():
+        raise MeteorologyError(f"no folder {folder} (meteorology.source of {product})")
+    try:
+        index = arlmet.index(folder, recursive=True, cache_dir=_cache())
+    except OSError as error:
+        raise MeteorologyError(f"cannot read the {product} files in {folder}: {error}") from error
+    unreadable = [
+        f"{Path(path).name} ({why})" for path, why in zip(index.table["path"], index.table["error"], strict=True) if why
+    ]
+    start, end = (pd.Timestamp(hour).tz_convert(None) for hour in (hours[0], hours[-1]))
+    if (index.table["error"] == "").sum() == 0:
+        raise MeteorologyGapError(product, folder, list(hours), unreadable)
+    missing = [time.to_pydatetime().replace(tzinfo=UTC) for time in index.missing(start, end)]
+    if missing:
+        raise MeteorologyGapError(product, folder, missing, unreadable)
+    try:
+        paths = index.covering(start, end)
+    except ValueError as error:
+        raise MeteorologyError(f"{product}: {error}") from error
+    step = timedelta(hours=1) if index.step is None else timedelta(seconds=index.step.total_seconds())
+    return [Source(path, _hours_of(path, hours[0] - step, hours[-1] + step)) for path in paths]
+
+
+def _hours_of(path: Path, after: datetime, before: datetime) -> tuple[datetime, ...]:
+    with arlmet.File(path) as file:
+        held = (time.to_pydatetime().replace(tzinfo=UTC) for time in file.times)
+        return tuple(time for time in held if after < time < before)
+
+
+def _cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "stilt-assets" / "arl-index"

@@ -1,0 +1,222 @@
+"""
+What would make each result of a scene now, and how does that differ from what made the current one?
+
+A tree of recipes: each stage's holds its own settings, its code's version, and the ids or bytes of its inputs.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stilt_assets import footprint, jacobian, retrieval
+from stilt_assets.errors import MeteorologyGapError
+from stilt_assets.grid import Grid
+from stilt_assets.meteorology import Need, aggregate, need_of
+from stilt_assets.meteorology.sources import Source, find_sources
+from stilt_assets.receptor import receptors_from
+from stilt_assets.scene import STAGES, Recipe, Record, load_record
+from stilt_assets.settings import Settings, TargetSettings, is_url
+from stilt_assets.simulation import Simulation
+from stilt_assets.store import Store
+from stilt_assets.transport import transport_named
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A scene with the settings and the store that it is worked on with."""
+
+    record: Record
+    settings: Settings
+    store: Store
+
+    @property
+    def target(self) -> TargetSettings:
+        """The scene's target. UnknownTargetError if the settings lack it."""
+        return self.settings.target(self.record.scene.target)
+
+    @property
+    def grid(self) -> Grid:
+        """The cells of the scene's footprints."""
+        return self.target.grid.grid
+
+    @property
+    def simulation(self) -> Simulation:
+        """What changes a particle."""
+        chosen = self.settings.simulation
+        return Simulation(chosen.transport, chosen.hours_back, chosen.particles, chosen.seed)
+
+    def folder(self, recipe: Recipe) -> str:
+        """Where a recipe's result lies."""
+        return self.store.result(self.record.key, recipe.name)
+
+    def table(self, pixels: Recipe, name: str) -> pa.Table:
+        """One of the tables of the pixels."""
+        with self.store.fs.open(self.store.file(self.folder(pixels), name), "rb") as file:
+            return pq.read_table(file)
+
+
+def desk_of(key: str, settings: Settings, store: Store) -> Desk:
+    """Open a registered scene. UnknownSceneError, UnknownTargetError or UsageError if that cannot be."""
+    desk = Desk(load_record(store, key), settings, store)
+    _ = desk.target
+    return desk
+
+
+# ---- recipes: what would make each result now
+
+
+def pixels_recipe(desk: Desk) -> Recipe:
+    """From the file's bytes, the bounds and the column's top."""
+    source = desk.record.retrieval
+    facts = source | stamped(source["path"], source)
+    made_from = {
+        "code": retrieval.CODE,
+        "pystilt": version("pystilt"),
+        "retrieval": facts["sha256"],
+        "bounds": list(desk.target.bounds),
+        "top": desk.settings.simulation.top,
+    }
+    return Recipe("pixels", made_from)
+
+
+def stamped(location: str, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Size, time and sha256 of a file; what is `known` of it holds while size and time stay, or once it is gone."""
+    if is_url(location) or not Path(location).exists():
+        return {name: known[name] for name in ("size", "mtime_ns", "sha256") if name in known}
+    facts = os.stat(location)  # noqa: PTH116
+    if (facts.st_size, facts.st_mtime_ns) == (known.get("size"), known.get("mtime_ns")):
+        return {"size": facts.st_size, "mtime_ns": facts.st_mtime_ns, "sha256": known["sha256"]}
+    with Path(location).open("rb") as file:
+        return {
+            "size": facts.st_size,
+            "mtime_ns": facts.st_mtime_ns,
+            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
+        }
+
+
+def meteorology_recipe(desk: Desk, pixels: Recipe) -> tuple[Recipe, Need, list[Source], dict[str, Any]]:
+    """From the hours and the box that the receptors need, and the bytes of the files that hold them."""
+    need = need_of(
+        receptors_from(desk.table(pixels, "receptors.parquet")),
+        desk.settings.simulation.hours_back,
+        desk.settings.meteorology.wind,
+    )
+    chosen = desk.settings.meteorology
+    made_from: dict[str, Any] = {
+        "code": aggregate.CODE,
+        "arlmet": version("arlmet"),
+        "product": chosen.product,
+        "hours": [f"{hour:%Y-%m-%dT%HZ}" for hour in (need.hours[0], need.hours[-1])],
+        "box": [round(edge, 6) for edge in need.box],
+        "levels": "all",
+    }
+    before = desk.record.result_of("meteorology") or {}
+    try:
+        sources = find_sources(chosen.product, chosen.source, need.hours)
+    except MeteorologyGapError:
+        old = before.get("made_from", {})
+        if {name: value for name, value in old.items() if name != "sources"} == made_from:
+            return Recipe("meteorology", old), need, [], before["files"]  # the files are gone, their aggregate is not
+        raise
+    known = before.get("files", {})
+    files = {str(source.path): stamped(str(source.path), known.get(str(source.path), {})) for source in sources}
+    recipe = Recipe(
+        "meteorology", made_from | {"sources": {Path(path).name: facts["sha256"] for path, facts in files.items()}}
+    )
+    return recipe, need, sources, files
+
+
+def particles_recipe(desk: Desk, pixels: Recipe, meteorology: Recipe) -> Recipe:
+    """From receptors, meteorology, the simulation and the model's build; and from what is kept."""
+    simulation = desk.simulation
+    made_from = {
+        **transport_named(simulation.transport).identity(simulation),
+        **asdict(simulation),
+        "receptors": desk.record.results[pixels.name]["digests"]["receptors"],
+        "meteorology": meteorology.id,
+        "keep": desk.settings.keep,
+    }
+    return Recipe("particles", made_from)
+
+
+def footprints_recipe(desk: Desk, pixels: Recipe, particles: Recipe) -> Recipe:
+    """From the particles, whatever of them is kept, the kernels and the grid."""
+    made_from = {
+        "code": footprint.CODE,
+        "pystilt": version("pystilt"),
+        "particles": replace(particles, made_from={k: v for k, v in particles.made_from.items() if k != "keep"}).id,
+        "kernels": desk.record.results[pixels.name]["digests"]["kernels"],
+        "grid": asdict(desk.grid),
+    }
+    return Recipe("footprints", made_from)
+
+
+def jacobian_recipe(desk: Desk, pixels: Recipe, footprints: Recipe) -> Recipe:
+    """From pixels, footprints and their outcomes, and how H is written."""
+    made_from = {
+        "code": jacobian.CODE,
+        "pixels": pixels.id,
+        "footprints": footprints.id,
+        "outcomes": desk.record.results[footprints.name]["digests"]["outcomes"],
+        "aggregate": {name: block.resolution for name, block in desk.target.aggregate.items()},
+        "keepbits": desk.settings.jacobian.keepbits,
+    }
+    return Recipe("jacobian", made_from)
+
+
+# ---- why a stage would be made again
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether one stage's result is what would be made now."""
+
+    stage: str
+    name: str | None  # of the current result
+    state: str  # current, stale or missing
+    why: Sequence[str]
+
+
+def verdicts(desk: Desk) -> list[Verdict]:
+    """For each stage whether its current result is what would be made now, and if not, which inputs differ."""
+    made: dict[str, Recipe] = {}
+    recipes: dict[str, Callable[[], Recipe]] = {
+        "pixels": lambda: pixels_recipe(desk),
+        "meteorology": lambda: meteorology_recipe(desk, made["pixels"])[0],
+        "particles": lambda: particles_recipe(desk, made["pixels"], made["meteorology"]),
+        "footprints": lambda: footprints_recipe(desk, made["pixels"], made["particles"]),
+        "jacobian": lambda: jacobian_recipe(desk, made["pixels"], made["footprints"]),
+    }
+    answers: list[Verdict] = []
+    for stage in STAGES:
+        name = desk.record.current.get(stage)
+        unsure = next(
+            (answer.stage for answer in answers if answer.state != "current" and answer.stage in _NEEDS[stage]), None
+        )
+        if unsure:
+            answers.append(Verdict(stage, name, "stale" if name else "missing", [f"{unsure} must be made first"]))
+            continue
+        recipe = made[stage] = recipes[stage]()
+        if name == recipe.name:
+            answers.append(Verdict(stage, name, "current", []))
+        elif name is None:
+            answers.append(Verdict(stage, None, "missing", ["not made yet"]))
+        else:
+            answers.append(Verdict(stage, name, "stale", recipe.differences(desk.record.results[name]["made_from"])))
+    return answers
+
+
+_NEEDS = {
+    "pixels": (),
+    "meteorology": ("pixels",),
+    "particles": ("pixels", "meteorology"),
+    "footprints": ("pixels", "meteorology", "particles"),
+    "jacobian": ("pixels", "meteorology", "particles", "footprints"),
+}

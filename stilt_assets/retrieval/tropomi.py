@@ -1,0 +1,76 @@
+"""
+What does an operational TROPOMI CH4 file hold? (`S5P_{OFFL,RPRO,NRTI}_L2__CH4____*.nc`)
+
+Layout: Sentinel-5P Level 2 Product User Manual Methane, SRON-S5P-LEV2-MA-001.
+"""
+
+from pathlib import Path
+
+import netCDF4
+import numpy as np
+import pandas as pd
+from stilt.observations.readers import read_tropomi_ch4
+
+NAME = "S5P_L2__CH4___"
+INSTRUMENT = "tropomi"
+_INPUT = "PRODUCT/SUPPORT_DATA/INPUT_DATA"
+_DETAIL = "PRODUCT/SUPPORT_DATA/DETAILED_RESULTS"
+_GEO = "PRODUCT/SUPPORT_DATA/GEOLOCATIONS"
+NEEDED = (
+    *(f"PRODUCT/{name}" for name in ("latitude", "longitude", "time_utc", "scanline", "ground_pixel", "qa_value")),
+    *(f"PRODUCT/methane_mixing_ratio{name}" for name in ("", "_precision", "_bias_corrected")),
+    *(f"{_INPUT}/{name}" for name in ("surface_pressure", "pressure_interval", "surface_altitude", "altitude_levels")),
+    *(f"{_INPUT}/{name}" for name in ("methane_profile_apriori", "dry_air_subcolumns")),
+    f"{_DETAIL}/column_averaging_kernel",
+    *(f"{_GEO}/{name}_angle" for name in ("viewing_zenith", "viewing_azimuth", "solar_zenith", "solar_azimuth")),
+    *(f"{_GEO}/{name}_bounds" for name in ("longitude", "latitude")),
+)
+
+
+def recognises(dataset: netCDF4.Dataset) -> bool:
+    """Whether a file has this layout."""
+    return "PRODUCT" in dataset.groups and "methane" in " ".join(dataset["PRODUCT"].variables)
+
+
+def missing(dataset: netCDF4.Dataset) -> list[str]:
+    """Needed variables that a file lacks."""
+    return [name for name in NEEDED if not has(dataset, name)]
+
+
+def has(dataset: netCDF4.Dataset, path: str) -> bool:
+    """Whether a variable is there, by its path through the groups."""
+    try:
+        return isinstance(dataset[path], netCDF4.Variable)
+    except (IndexError, KeyError):
+        return False
+
+
+def layer_weights(subcolumns: np.ndarray) -> list[np.ndarray]:
+    """Share of the dry air in each layer (pixel, layer), surface first, from subcolumns, top first."""
+    columns = np.ma.filled(np.ma.asarray(subcolumns, dtype=float), np.nan)[:, ::-1]
+    return list(columns / columns.sum(axis=1, keepdims=True))
+
+
+def ranges(bounds: tuple[float, float, float, float]) -> dict[str, tuple[float, float]]:
+    """What of `bounds` the reader can use to skip pixels: it knows of no antimeridian."""
+    west, south, east, north = bounds
+    return {"lat_range": (south, north)} | ({"lon_range": (west, east)} if west < east else {})
+
+
+def read(path: Path, bounds: tuple[float, float, float, float]) -> tuple[pd.DataFrame, int]:
+    """Pixels of a file near `bounds`, good or not, and the number of all its pixels."""
+    table = read_tropomi_ch4(path, **ranges(bounds))
+    with netCDF4.Dataset(path) as dataset:
+        product = dataset["PRODUCT"]
+        lines = np.searchsorted(product["scanline"][:], table["scanline"])
+        across = np.searchsorted(product["ground_pixel"][:], table["ground_pixel"])
+        box = (
+            (slice(lines.min(), lines.max() + 1), slice(across.min(), across.max() + 1))
+            if len(table)
+            else (slice(0, 0),) * 2
+        )
+        air = dataset[_INPUT]["dry_air_subcolumns"][(0, *box)]
+        total = int(np.prod(product["qa_value"].shape))
+    picked = air[lines - lines.min(), across - across.min()] if len(table) else np.empty((0, air.shape[-1]))
+    table = table.rename(columns={"qa_value": "qa", "scanline": "row", "ground_pixel": "column"})
+    return table.assign(layer_weight=layer_weights(picked), coastal=False), total

@@ -1,0 +1,159 @@
+"""
+What is one scene, what is it called, and what made each of its results?
+
+A result's name ends in the hash of all that made it (a `Recipe`): settings, the bytes or ids of its inputs, versions
+of code and model. A scene's record, `scene.json`, keeps every recipe, so that the difference can be told.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from stilt_assets.errors import UnknownSceneError, UsageError
+from stilt_assets.store import Store
+
+STAGES = ("pixels", "meteorology", "particles", "footprints", "jacobian")
+_KEY = re.compile(r"(?P<time>\d{8}T\d{4}Z)_(?P<instrument>[A-Za-z0-9-]+)_(?P<target>[A-Za-z0-9_-]+)")
+
+
+@dataclass(frozen=True, order=True)
+class Scene:
+    """One overpass of one target."""
+
+    time: datetime  # UTC, to the minute
+    instrument: str
+    target: str
+
+    @property
+    def key(self) -> str:
+        """The scene's one name everywhere: partition key, folder, log line. Time first: keys sort by time."""
+        return f"{self.time:%Y%m%dT%H%MZ}_{self.instrument}_{self.target}"
+
+    @classmethod
+    def from_key(cls, key: str) -> "Scene":
+        """The scene of that name. UsageError if it is no scene's name."""
+        parts = _KEY.fullmatch(key)
+        if parts is None:
+            raise UsageError(f"'{key}' is no scene key; one looks like 20190530T0958Z_tropomi_slc")
+        try:
+            time = datetime.strptime(parts["time"], "%Y%m%dT%H%MZ").replace(tzinfo=UTC)
+        except ValueError as error:
+            raise UsageError(f"'{key}' is no scene key: {error}") from error
+        return cls(time, parts["instrument"], parts["target"])
+
+
+def digest(*contents: bytes | str) -> str:
+    """sha256 (hex) of contents, each with its length, so that no two sequences collide."""
+    total = hashlib.sha256()
+    for content in contents:
+        data = content.encode() if isinstance(content, str) else content
+        total.update(len(data).to_bytes(8, "big"))
+        total.update(data)
+    return total.hexdigest()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that makes one result of one stage: JSON values by name."""
+
+    stage: str
+    made_from: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        """12 hex digits of the sha256 over the recipe."""
+        return digest(self.stage, json.dumps(self.made_from, sort_keys=True, separators=(",", ":")))[:12]
+
+    @property
+    def name(self) -> str:
+        """The result's name: stage and id."""
+        return f"{self.stage}-{self.id}"
+
+    def differences(self, before: Mapping[str, Any]) -> list[str]:
+        """What differs from an earlier recipe, a line each."""
+        new, old = _flat(self.made_from), _flat(before)
+        return [
+            f"{name} was {_short(old.get(name))}, is {_short(new.get(name))}"
+            for name in sorted(new.keys() | old.keys())
+            if new.get(name) != old.get(name)
+        ]
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return {name: leaf for key, part in value.items() for name, leaf in _flat(part, f"{prefix}{key}.").items()}
+    return {prefix.rstrip("."): value}
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:12]}…"
+
+
+@dataclass
+class Record:
+    """What `scene.json` says: where the scene comes from, its results, which are current, which were before."""
+
+    key: str
+    retrieval: dict[str, Any]
+    current: dict[str, str] = field(default_factory=dict)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    superseded: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def scene(self) -> Scene:
+        """The scene itself."""
+        return Scene.from_key(self.key)
+
+    def result_of(self, stage: str) -> dict[str, Any] | None:
+        """The entry of a stage's current result."""
+        name = self.current.get(stage)
+        return None if name is None else self.results.get(name)
+
+    def begin(self, recipe: Recipe, **facts: Any) -> dict[str, Any]:
+        """The entry of a result, made if it is new."""
+        return self.results.setdefault(recipe.name, {"made_from": dict(recipe.made_from), **facts})
+
+    def finish(self, recipe: Recipe, summary: Mapping[str, Any]) -> None:
+        """Make a result the current one of its stage and say what differs from the one before."""
+        self.begin(recipe)["summary"] = dict(summary)
+        before = self.current.get(recipe.stage)
+        if before and before != recipe.name:
+            differs = recipe.differences(self.results[before]["made_from"])
+            self.superseded = [entry for entry in self.superseded if entry["result"] not in (before, recipe.name)]
+            self.superseded.append({"result": before, "by": recipe.name, "differs": differs})
+        self.current[recipe.stage] = recipe.name
+
+    def save(self, store: Store) -> None:
+        """Write `scene.json`, if it differs."""
+        scene = self.scene
+        content = {
+            "scene": self.key,
+            "time": f"{scene.time:%Y-%m-%dT%H:%MZ}",
+            "instrument": scene.instrument,
+            "target": scene.target,
+            "retrieval": self.retrieval,
+            "current": {stage: self.current[stage] for stage in STAGES if stage in self.current},
+            "results": self.results,
+            "superseded": self.superseded,
+        }
+        data = (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+        path = store.record(self.key)
+        if not store.exists(path) or store.read(path) != data:
+            store.write(path, data)
+
+
+def load_record(store: Store, key: str) -> Record:
+    """A registered scene's record. UnknownSceneError if there is none, with the nearest help."""
+    Scene.from_key(key)
+    path = store.record(key)
+    if not store.exists(path):
+        raise UnknownSceneError(
+            f"scene '{key}' is not in the store {store.root}; register it with: stilt-assets scenes add FILE"
+        )
+    content = json.loads(store.read(path))
+    return Record(key, content["retrieval"], content["current"], content["results"], content["superseded"])

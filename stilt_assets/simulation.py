@@ -1,0 +1,81 @@
+"""
+What changes a particle, who moves it, and what became of a pixel?
+
+The settings of a simulation, the one door to every transport model, and the outcomes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+
+from stilt_assets.receptor import Receptor
+from stilt_assets.scene import digest
+
+_SEEDS = 10**9
+
+
+class Status(IntEnum):
+    """What became of a pixel."""
+
+    missing = 0
+    ok = 1
+    empty = 2  # a result: no influence in the grid
+    failed = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one pixel, and why: a row of `outcomes/`."""
+
+    pixel: int
+    status: Status
+    reason: str  # why it failed, empty otherwise
+    message: str
+    attempts: int  # runs of the transport model
+    seconds: float
+    particles: int
+    seed: int
+    row_sum: float = 0.0  # ppm m2 s µmol-1
+    mc_error: float = float("nan")  # of row_sum, from two halves of the particles
+    left_domain: float = float("nan")  # share of particles that ended before the run did
+    pressure_difference: float = float("nan")  # hPa, the model's surface pressure less the retrieval's
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """The settings that change a particle, those of the receptor aside."""
+
+    transport: str
+    hours_back: int
+    particles: int
+    seed: int
+
+
+class Transport(Protocol):
+    """A model that moves particles."""
+
+    def identity(self, simulation: Simulation) -> Mapping[str, Any]:
+        """What of the model shapes its particles: version, build, fixed settings (JSON values)."""
+        ...
+
+    def run(self, receptor: Receptor, simulation: Simulation, meteorology: Path, timeout: float) -> pd.DataFrame:
+        """
+        Follow a receptor's particles back.
+
+        One row per particle and minute with at least `particle` (1..n), `age` (min, negative), `lon`, `lat` (degrees),
+        `zagl` (m), `pres` (hPa), `foot` (ppm m2 s µmol-1, near-field corrected) and `release_height` (m above ground).
+        Raises TransportError with the pixel's reason.
+        """
+        ...
+
+
+def seed_of(receptor: Receptor, simulation: Simulation) -> int:
+    """The seed of a receptor's random numbers: it follows from place, time, column and the scene's seed alone."""
+    place = (
+        f"{receptor.time:%Y%m%d%H%M} {receptor.longitude!r} {receptor.latitude!r} {receptor.bottom!r} {receptor.top!r}"
+    )
+    return int(digest(place, str(simulation.seed))[:15], 16) % _SEEDS

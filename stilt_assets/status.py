@@ -1,0 +1,70 @@
+"""How far is a scene? Counted from what the store holds, also while it runs."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from stilt_assets import pack
+from stilt_assets.scene import Record, load_record
+from stilt_assets.store import Store
+
+
+@dataclass(frozen=True)
+class SceneStatus:
+    """Where a scene stands."""
+
+    scene: str
+    state: str  # registered, started, footprints or done
+    pixels: int
+    outcomes: dict[str, int]  # ok, empty, failed, missing
+    reasons: dict[str, int]
+    packs_done: int
+    packs: int
+    seconds: float  # of all workers together
+    current: dict[str, str]
+    dropped: dict[str, int]
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        return asdict(self)
+
+
+def status_of(store: Store, key: str) -> SceneStatus:
+    """Where a scene stands. UnknownSceneError if it is not in the store."""
+    record = load_record(store, key)
+    pixels = (record.result_of("pixels") or {}).get("summary", {})
+    name = _newest_footprints(record)
+    rows = pack.read_outcomes(store, store.result(key, name)) if name else []
+    aside = store.names(store.unfinished(store.result(key, name))) if name else []
+    counted = pack.summary_of(rows)
+    total = pixels.get("pixels", 0)
+    outcomes = {status: int(counted[status]) for status in ("ok", "empty", "failed")}
+    done = store.names(store.file(store.result(key, name), "outcomes")) if name else []
+    packs = -(-total // record.results[name]["pack_pixels"]) if name else 0
+    return SceneStatus(
+        scene=key,
+        state=_state(record, name),
+        pixels=total,
+        outcomes=outcomes | {"missing": total - len(rows), "waiting_for_their_pack": len(aside)},
+        reasons=counted["reasons"],
+        packs_done=len(done),
+        packs=packs,
+        seconds=float(counted["seconds"]),
+        current=dict(record.current),
+        dropped=pixels.get("dropped", {}),
+    )
+
+
+def _newest_footprints(record: Record) -> str | None:
+    """The footprints under way, or else the current ones."""
+    under_way = [
+        name for name, entry in record.results.items() if name.startswith("footprints-") and "summary" not in entry
+    ]
+    return under_way[-1] if under_way else record.current.get("footprints")
+
+
+def _state(record: Record, footprints: str | None) -> str:
+    if "jacobian" in record.current:
+        return "done"
+    if "footprints" in record.current:
+        return "footprints"
+    return "started" if footprints or record.current else "registered"
