@@ -239,17 +239,16 @@ def demo(folder: Annotated[Path, typer.Option(help="where everything of the demo
         _say(f"map: {picture}\nsettings: export STILT_ASSETS_CONFIG={file}")
 
 
+def _interrupted(number: int, _frame: object) -> None:
+    raise StoppedError(f"interrupted by {signal.Signals(number).name}; what was finished is kept")
+
+
 def main() -> None:
     """Entry point: expected failures become one line and an exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupted)
     try:
-        app(standalone_mode=False)
-    except typer.Exit as error:
-        sys.exit(error.exit_code)
-    except typer.Abort:
-        sys.exit(StoppedError.exit_code)
-    except KeyboardInterrupt:
-        _say("interrupted; what was finished is kept")
-        sys.exit(StoppedError.exit_code)
+        app()
     except StiltAssetsError as error:
         _say(f"stilt-assets: {error}")
         sys.exit(error.exit_code)

@@ -5,12 +5,10 @@ import dagster as dg
 from stilt_assets.defs import assets, checks
 from stilt_assets.defs.resources import SettingsResource, StoreResource
 
-_settings = SettingsResource()
-
 defs = dg.Definitions(
     assets=[assets.pixels, assets.meteorology, assets.footprints, assets.jacobian],
     asset_checks=[checks.few_pixels_lost, checks.jacobian_is_physical],
-    resources={"settings": _settings, "store": StoreResource(settings=_settings)},  # pyright: ignore[reportArgumentType]
+    resources={"settings": SettingsResource(), "store": StoreResource()},
     # A scene's steps follow one another, and footprints brings its own processes: a process per step only costs.
     executor=dg.in_process_executor,
 )

@@ -19,8 +19,8 @@ class SettingsResource(dg.ConfigurableResource[Settings]):
 class StoreResource(dg.ConfigurableResource[Store]):
     """Where results live."""
 
-    settings: dg.ResourceDependency[Settings]
+    location: str | None = None  # of the settings file; the one that STILT_ASSETS_CONFIG names if not given
 
     def create_resource(self, context: dg.InitResourceContext) -> Store:  # noqa: ARG002  Dagster's signature
         """The store that the settings name."""
-        return open_store(self.settings.store)
+        return open_store(load_settings(self.location).store)

@@ -40,9 +40,8 @@ def find_sources(product: str, folder: str, hours: Sequence[datetime]) -> list[S
         index = arlmet.index(folder, recursive=True, cache_dir=_cache())
     except OSError as error:
         raise MeteorologyError(f"cannot read the {product} files in {folder}: {error}") from error
-    unreadable = [
-        f"{Path(path).name} ({why})" for path, why in zip(index.table["path"], index.table["error"], strict=True) if why
-    ]
+    damage = {path: why for path, why in zip(index.table["path"], index.table["error"], strict=True) if why}
+    unreadable = [f"{Path(path).name} ({_short(why, path)})" for path, why in damage.items()]
     start, end = (pd.Timestamp(hour).tz_convert(None) for hour in (hours[0], hours[-1]))
     if (index.table["error"] == "").sum() == 0:
         raise MeteorologyGapError(product, folder, list(hours), unreadable)
@@ -61,6 +60,11 @@ def _hours_of(path: Path, after: datetime, before: datetime) -> tuple[datetime, 
     with arlmet.File(path) as file:
         held = (time.to_pydatetime().replace(tzinfo=UTC) for time in file.times)
         return tuple(time for time in held if after < time < before)
+
+
+def _short(why: str, path: Path) -> str:
+    text = " ".join(why.replace(f"{path}: ", "").split())
+    return text if len(text) <= 90 else f"{text[:90]}…"
 
 
 def _cache() -> Path:

@@ -6,6 +6,7 @@ WARNING file knows of no gap, and its last particle is as old as it should be or
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -28,9 +29,11 @@ from stilt_assets.scene import digest
 from stilt_assets.simulation import Simulation, seed_of
 
 CODE = "1"
+_THE_USERS = ("n_hours", "numpar", "seed")  # settings that the simulation gives
 _COMPLETE = "Complete Hysplit"
 _ALL_LEFT = "off spatial domain of all grids"
-_NO_ROOM = "No space left on device"
+_ROW = 135  # bytes per particle and minute in PARTICLE_STILT.DAT
+_REST = 2**20  # bytes of all other files of a run
 # What hycs_std v5.1.0 writes to its log or WARNING file, and the reason it stands for, the telling ones first.
 _PHRASES = {
     "all source points off all meteo grids": "outside_meteorology",
@@ -55,7 +58,8 @@ class Hysplit:
             build = hysplit_version()
         except OSError as error:
             raise StiltAssetsError(f"hycs_std is not installed: {error}") from error
-        fixed = _config(simulation, seed=0).settings()
+        settings = _config(simulation, seed=0).settings()
+        fixed = {name: value for name, value in settings.items() if name not in _THE_USERS}
         return {
             "code": CODE,
             "hycs_std": build,
@@ -81,8 +85,13 @@ class Hysplit:
                 write_inputs(folder, column, config, [Path("meteorology.arl")])
             except HYSPLITNotFoundError as error:
                 raise StiltAssetsError(f"hycs_std cannot run here: {error}") from error
-            messages = _execute(folder, timeout)
-            particles = _read(folder / "PARTICLE_STILT.DAT", config.varsiwant)
+            _needs_room(folder, _ROW * simulation.particles * simulation.hours_back * 60)
+            try:
+                messages = _execute(folder, timeout)
+                particles = _read(folder / "PARTICLE_STILT.DAT", config.varsiwant)
+            except TransportError:
+                _needs_room(folder, 0)  # hycs_std says nothing of a full disk
+                raise
         if particles["age"].min() > -60 * simulation.hours_back and _ALL_LEFT not in messages:
             raise TransportError(
                 "ended_early", f"the last particle is {particles['age'].min():.0f} min old, said to be complete"
@@ -95,6 +104,14 @@ def _config(simulation: Simulation, seed: int) -> HysplitConfig:
     return HysplitConfig(  # pyright: ignore[reportCallIssue]
         n_hours=-simulation.hours_back, numpar=simulation.particles, krand=2, seed=seed, kmix0=150, outdt=-1
     )
+
+
+def _needs_room(folder: Path, size: int) -> None:
+    """DiskFullError unless `size` bytes and a run's small files fit beside `folder`."""
+    free = shutil.disk_usage(folder).free
+    if free < size + _REST:
+        what = f"{free / 2**20:.1f} MiB free, a pixel needs {(size + _REST) / 2**20:.1f}"
+        raise DiskFullError(f"no room left in the scratch folder {folder.parent}: {what}; free some or set TMPDIR")
 
 
 def _execute(folder: Path, timeout: float) -> str:
@@ -111,10 +128,6 @@ def _execute(folder: Path, timeout: float) -> str:
         finally:
             _end(process)
     messages = "\n".join(path.read_text(errors="replace") for path in (log, folder / "WARNING") if path.exists())
-    if _NO_ROOM in messages:
-        raise DiskFullError(
-            f"no room left in the scratch folder {folder.parent}; free some space or set TMPDIR, and run again"
-        )
     for phrase, reason in _PHRASES.items():
         if phrase in messages:
             line = next(line for line in messages.splitlines() if phrase in line)

@@ -1,0 +1,305 @@
+"""A scene from its file to its Jacobian, and what happens on the way."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import zarr
+from place import BOUNDS, GRID, KEY, Place, contents, leftovers
+
+from stilt_assets.errors import UsageError
+from stilt_assets.jacobian import read_array
+from stilt_assets.recipes import desk_of, verdicts
+from stilt_assets.stages import make_footprints, make_jacobian, make_meteorology, make_pixels
+
+WHOLE = [-112.6, 40.2, -111.3, 41.2]
+
+
+@pytest.fixture
+def place(tmp_path: Path, shared: Path) -> Place:
+    place = Place(tmp_path / "place", shared)
+    place.add()
+    return place
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Place:
+    place = Place(tmp_path_factory.mktemp("undisturbed"), shared)
+    place.add()
+    place.make()
+    return place
+
+
+def outcomes(place: Place) -> list[dict]:
+    files = sorted((place.result("footprints") / "outcomes").glob("*.parquet"))
+    return sorted((row for file in files for row in pq.read_table(file).to_pylist()), key=lambda row: row["pixel"])
+
+
+def jacobian(place: Place) -> Path:
+    return place.result("jacobian") / "jacobian.zarr"
+
+
+def test_all_44_good_pixels_of_the_test_scene_end_as_rows(tmp_path: Path, shared: Path) -> None:
+    place = Place(tmp_path, shared, targets__slc__bounds=WHOLE, packs__pixels=16)
+    place.add()
+    place.make()
+    h = zarr.open_group(jacobian(place), mode="r")["H"]
+    assert h.attrs["shape"] == [44, 3 * 60 * 80]
+    assert [row["pixel"] for row in outcomes(place)] == list(range(44))
+    assert len(list(place.result("footprints").glob("pack=*.parquet"))) == 3
+    status = read_array(jacobian(place), "obs/status")
+    assert set(status) <= {1, 2}
+    assert (status == 1).sum() >= 5
+    assert leftovers(place.folder / "store") == []
+    assert not (place.result("footprints") / "unfinished").exists()
+    dropped = json.loads((place.scene / "scene.json").read_text())["results"][place.result("pixels").name]["summary"][
+        "dropped"
+    ]
+    assert dropped == {"outside_bounds": 0, "low_quality": 4}
+
+
+def test_a_second_run_does_nothing(undisturbed: Place) -> None:
+    before = {path: path.stat().st_mtime_ns for path in undisturbed.scene.rglob("*")}
+    assert undisturbed.make() == []
+    assert {path: path.stat().st_mtime_ns for path in undisturbed.scene.rglob("*")} == before
+
+
+def test_other_settings_land_beside_the_first_result(place: Place) -> None:
+    place.make()
+    first = {stage: place.result(stage) for stage in ("pixels", "meteorology", "particles", "footprints", "jacobian")}
+    bytes_before = {stage: contents(folder) for stage, folder in first.items()}
+    place.change(simulation__seed=1)
+    place.make()
+    assert place.result("pixels") == first["pixels"]
+    assert place.result("meteorology") == first["meteorology"]
+    for stage in ("particles", "footprints", "jacobian"):
+        assert place.result(stage) != first[stage]
+    assert {stage: contents(folder) for stage, folder in first.items()} == bytes_before
+    assert (
+        read_array(first["jacobian"] / "jacobian.zarr", "obs/row_sum") != read_array(jacobian(place), "obs/row_sum")
+    ).any()
+    superseded = json.loads((place.scene / "scene.json").read_text())["superseded"]
+    assert {
+        "result": first["particles"].name,
+        "by": place.result("particles").name,
+        "differs": ["seed was 0, is 1"],
+    } in superseded
+    place.change(simulation__seed=0)
+    assert place.make() == []
+    assert place.result("jacobian") == first["jacobian"]
+
+
+def test_a_new_grid_is_made_from_kept_particles_without_the_model(
+    undisturbed: Place, tmp_path: Path, shared: Path
+) -> None:
+    place = Place(tmp_path, shared)
+    place.add()
+    place.make()
+    place.change(targets__slc__grid=GRID | {"resolution": 0.05})
+    place.make()
+    assert [row["attempts"] for row in outcomes(place)] == [0] * 9
+    regridded = jacobian(place)
+    direct = Place(tmp_path / "direct", shared, targets__slc__grid=GRID | {"resolution": 0.05})
+    direct.add()
+    direct.make()
+    assert [row["attempts"] for row in outcomes(direct)] == [1] * 9
+    assert contents(regridded) == contents(jacobian(direct))
+    assert place.result("particles").name == undisturbed.result("particles").name
+
+
+@pytest.mark.parametrize(("keep", "folders"), [("endpoints", {"endpoints"}), ("full", {"endpoints", "trajectories"})])
+def test_what_is_kept_changes_no_footprint(undisturbed: Place, place: Place, keep: str, folders: set[str]) -> None:
+    place.change(keep=keep)
+    place.make()
+    assert {path.name for path in place.result("particles").iterdir()} == folders
+    assert place.result("particles").name != undisturbed.result("particles").name
+    assert differ(place, undisturbed) <= {"zarr.json"}  # which says what it was made from
+    names = [name for name in contents(place.result("footprints")) if name.startswith("pack=")]
+    for name in names:
+        assert (place.result("footprints") / name).read_bytes() == (
+            undisturbed.result("footprints") / name
+        ).read_bytes()
+
+
+def differ(one: Place, other: Place) -> set[str]:
+    left, right = contents(jacobian(one)), contents(jacobian(other))
+    return {name for name in left.keys() | right.keys() if left.get(name) != right.get(name)}
+
+
+def test_pack_size_workers_and_timeout_change_no_result(undisturbed: Place, place: Place) -> None:
+    place.change(packs__pixels=1, packs__workers=1, packs__timeout=100)
+    place.make()
+    assert len(list(place.result("footprints").glob("pack=*.parquet"))) == 9
+    assert contents(jacobian(place)) == contents(jacobian(undisturbed))
+    place.change(packs__pixels=9)
+    assert place.make() == []
+
+
+def test_a_stop_loses_nothing_that_was_finished(undisturbed: Place, place: Place) -> None:
+    place.change(packs__pixels=9)
+    process = place.start("stilt-assets", "run", KEY)
+    wait_for_pixels(place, 1)
+    os.kill(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 3, said
+    assert "run again to go on" in said.splitlines()[-1]
+    finished = finished_pixels(place)
+    assert finished
+    place.make()
+    assert contents(jacobian(place)) == contents(jacobian(undisturbed))
+    assert {row["pixel"]: row["seconds"] for row in outcomes(place)}.items() >= finished.items()
+    assert finished_pixels(place) == {}
+
+
+def test_kill_9_of_a_run_loses_only_the_pixels_under_way(undisturbed: Place, place: Place) -> None:
+    place.change(packs__pixels=9)
+    process = place.start("stilt-assets", "run", KEY)
+    wait_for_pixels(place, 1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    finished = finished_pixels(place)
+    assert finished
+    place.make()
+    assert contents(jacobian(place)) == contents(jacobian(undisturbed))
+    assert {row["pixel"]: row["seconds"] for row in outcomes(place)}.items() >= finished.items()
+
+
+def wait_for_pixels(place: Place, count: int) -> None:
+    end = time.monotonic() + 100
+    while len(finished_pixels(place)) < count:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def finished_pixels(place: Place) -> dict[int, float]:
+    """Seconds that each finished pixel of a pack that is not whole took."""
+    files = place.scene.glob("footprints-*/unfinished/pixel=*.npz")
+    rows = [json.loads(str(np.load(file)["outcome"])) for file in files]
+    return {row["pixel"]: float(np.float32(row["seconds"])) for row in rows}
+
+
+def test_a_killed_worker_costs_a_second_attempt_of_its_pixel(undisturbed: Place, place: Place) -> None:
+    place.change(simulation__particles=400, packs__workers=1)
+    process = place.start("stilt-assets", "run", KEY)
+    wait_for_pixels(place, 1)
+    os.kill(worker_of(process.pid), signal.SIGKILL)
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert sorted(row["attempts"] for row in outcomes(place)) == [1, 1, 1, 1, 1, 1, 1, 1, 2]
+
+
+def worker_of(main: int) -> int:
+    """The worker process below a run: the parent of hycs_std."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        for status in Path("/proc").glob("[0-9]*/status"):
+            try:
+                text = status.read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            facts = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+            parent = int(facts["PPid"])
+            if facts["Name"] == "hycs_std" and descends(parent, main):
+                return parent
+        time.sleep(0.005)
+    raise AssertionError("no worker runs hycs_std")
+
+
+def descends(process: int, ancestor: int) -> bool:
+    while process > 1:
+        if process == ancestor:
+            return True
+        stat = Path(f"/proc/{process}/stat").read_text()
+        process = int(stat.rsplit(")", 1)[1].split()[1])
+    return False
+
+
+def test_a_pixel_outside_the_meteorology_is_a_row_with_a_reason(place: Place) -> None:
+    place.move_pixel(0, 1, -113.2, 40.5)
+    place.change(targets__slc__bounds=[-113.5, *BOUNDS[1:]], targets__slc__tolerance=0.5)
+    place.make()
+    lost = [row for row in outcomes(place) if row["status"] == "failed"]
+    assert [row["reason"] for row in lost] == ["outside_meteorology"]
+    (pixel,) = (row["pixel"] for row in lost)
+    assert read_array(jacobian(place), "obs/status")[pixel] == 3
+    assert read_array(jacobian(place), "obs/reason")[pixel] == "outside_meteorology"
+    assert read_array(jacobian(place), "obs/nnz")[pixel] == 0
+    assert json.loads(place.cli("status", KEY, "--json").stdout)["reasons"] == {"outside_meteorology": 1}
+
+
+def test_too_many_lost_pixels_end_a_run_before_its_jacobian(place: Place) -> None:
+    place.move_pixel(0, 1, -113.2, 40.5)
+    place.change(targets__slc__bounds=[-113.5, *BOUNDS[1:]])
+    said = place.cli("run", KEY, code=1).stderr.splitlines()[-1]
+    assert "1 of 9 pixels lost (11.1%), 5.0% tolerated: 1 outside_meteorology" in said
+    assert not list(place.scene.glob("jacobian-*"))
+
+
+def test_a_changed_retrieval_file_makes_all_stages_stale(place: Place) -> None:
+    place.make()
+    place.move_pixel(0, 1, -112.21, 40.47)
+    said = place.cli("why", KEY).stdout
+    assert "pixels      stale" in said
+    assert "retrieval was" in said
+    assert "jacobian    stale" in said
+
+
+def test_why_names_the_input_that_differs_and_nothing_else(undisturbed: Place) -> None:
+    desk = undisturbed.desk()
+    settings, store = desk.settings, desk.store
+    assert {verdict.state for verdict in verdicts(desk_of(KEY, settings, store))} == {"current"}
+    simulation = settings.simulation.model_copy(update={"particles": 30})
+    stale = {
+        verdict.stage: verdict
+        for verdict in verdicts(desk_of(KEY, settings.model_copy(update={"simulation": simulation}), store))
+    }
+    assert [stage for stage, verdict in stale.items() if verdict.state == "stale"] == [
+        "particles",
+        "footprints",
+        "jacobian",
+    ]
+    assert stale["particles"].why == ["particles was 20, is 30"]
+    target = settings.targets["slc"].model_copy(update={"aggregate": {}})
+    stale = verdicts(desk_of(KEY, settings.model_copy(update={"targets": {"slc": target}}), store))
+    changed = [(verdict.stage, list(verdict.why)) for verdict in stale if verdict.state != "current"]
+    assert changed == [("jacobian", ["aggregate.block was 0.1, is nothing"])]
+
+
+def test_a_stage_refuses_to_work_on_what_is_not_current(place: Place) -> None:
+    desk = place.desk()
+    with pytest.raises(UsageError, match=r"pixels of .* must be made first: it was not made yet"):
+        make_meteorology(desk)
+    make_pixels(desk)
+    make_meteorology(desk)
+    place.change(simulation__hours_back=3)
+    later = place.desk()
+    with pytest.raises(UsageError, match=r"meteorology of .* must be made first: .*hours was"):
+        make_footprints(later)
+    with pytest.raises(UsageError, match=r"footprints of .* must be made first"):
+        make_jacobian(desk)
+
+
+def test_an_aggregate_outlives_the_files_it_was_made_from(tmp_path: Path, shared: Path) -> None:
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    for file in (shared / "data" / "hrrr").iterdir():
+        (archive / file.name).write_bytes(file.read_bytes())
+    place = Place(tmp_path / "place", shared, meteorology={"product": "hrrr", "source": str(archive)})
+    place.add()
+    place.make()
+    for file in archive.iterdir():
+        file.unlink()
+    place.retrieval.unlink()
+    assert place.make() == []
+
+
+def test_rows_are_what_the_outcomes_say(undisturbed: Place) -> None:
+    sums = read_array(jacobian(undisturbed), "obs/row_sum")
+    assert np.allclose(sums, [row["row_sum"] for row in outcomes(undisturbed)], rtol=1e-6)
+    errors = read_array(jacobian(undisturbed), "obs/mc_error")
+    assert np.allclose(errors, [row["mc_error"] for row in outcomes(undisturbed)])
