@@ -221,7 +221,7 @@ def demo(folder: Annotated[Path, typer.Option(help="where everything of the demo
     from stilt_assets.picture import total_footprint_map
     from stilt_assets.recipes import desk_of
 
-    file = lay_out(folder)
+    file = lay_out(folder.absolute())
     os.environ["STILT_ASSETS_CONFIG"] = str(file)
     settings, store = _open()
     (retrieval,) = sorted(Path(settings.retrievals).glob("*.nc"))
@@ -234,9 +234,10 @@ def demo(folder: Annotated[Path, typer.Option(help="where everything of the demo
         desk = desk_of(key, settings, store)
         run_scene(desk)
         jacobian = store.file(store.result(key, desk.record.current["jacobian"]), "jacobian.zarr")
-        picture = folder / f"{key}.png"
+        picture = file.parent / f"{key}.png"
         picture.write_bytes(total_footprint_map(jacobian, key))
-        _say(f"map: {picture}\nsettings: export STILT_ASSETS_CONFIG={file}")
+        _say(f"map: {picture}")
+    _say(f"go on with: export STILT_ASSETS_CONFIG={file}")
 
 
 def _interrupted(number: int, _frame: object) -> None:

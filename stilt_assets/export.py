@@ -3,19 +3,28 @@
 import io
 import os
 import uuid
-from datetime import timedelta
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
-import netCDF4
 import numpy as np
 import pyarrow.parquet as pq
+import xarray as xr
 
 from stilt_assets.errors import StoreError, UsageError
 from stilt_assets.footprint import UNITS
-from stilt_assets.matrix import Layout, layout_of
+from stilt_assets.grid import CRS
+from stilt_assets.matrix import EPOCH, HOUR, Layout, layout_of
 from stilt_assets.receptor import Receptor, receptors_from
 from stilt_assets.recipes import Desk
+
+ABOUT = {
+    "Conventions": "CF-1.8",
+    "institution": "not stated",
+    "history": "exported by stilt-assets",
+    "references": "Lin et al. 2003, doi:10.1029/2002JD003161; Fasoli et al. 2018, doi:10.5194/gmd-11-2813-2018",
+    "comment": "Times are left edges of UTC hours, bounded by time_bnds; hours without influence are zero.",
+}
 
 
 def export_pixel(desk: Desk, pixel: int, target: Path) -> None:
@@ -42,8 +51,10 @@ def export_pixel(desk: Desk, pixel: int, target: Path) -> None:
     foot = _dense(desk, pixel, layout)
     beside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
     try:
-        with netCDF4.Dataset(beside, "w", format="NETCDF4") as dataset:
-            _fill(dataset, foot, layout, receptors[pixel], f"{desk.record.key}, pixel {pixel}", names["footprints"])
+        dataset = _as_dataset(foot, layout, receptors[pixel], f"{desk.record.key}, pixel {pixel}", names["footprints"])
+        bare: dict[Any, Any] = {name: {"_FillValue": None} for name in dataset.variables}
+        bare["foot"] |= {"zlib": True, "complevel": 4}
+        dataset.to_netcdf(beside, engine="netcdf4", encoding=bare)
         os.replace(beside, target)  # noqa: PTH105
     except OSError as error:
         raise StoreError(f"cannot write {target}: {error.strerror or error}") from error
@@ -62,110 +73,35 @@ def _dense(desk: Desk, pixel: int, layout: Layout) -> np.ndarray:
     return foot
 
 
-def _fill(
-    dataset: netCDF4.Dataset, foot: np.ndarray, layout: Layout, receptor: Receptor, title: str, source: str
-) -> None:
-    grid = layout.grid
-    dataset.setncatts(
-        {
-            "Conventions": "CF-1.8",
-            "title": f"Footprint of {title}",
-            "source": f"stilt-assets, {source}",
-            "history": "exported by stilt-assets",
-            "institution": "not stated",
-            "references": "Lin et al. 2003, doi:10.1029/2002JD003161; Fasoli et al. 2018, doi:10.5194/gmd-11-2813-2018",
-            "comment": "Times are left edges of UTC hours; hours without influence are zero.",
-        }
-    )
-    for name, size in (("time", layout.hours), ("lat", grid.nlat), ("lon", grid.nlon), ("bnds", 2)):
-        dataset.createDimension(name, size)
-
-    def put(name: str, kind: str, dims: tuple[str, ...], values: Any, **facts: object) -> None:
-        made = dataset.createVariable(name, kind, dims, zlib=bool(dims), complevel=4)  # pyright: ignore[reportArgumentType, reportCallIssue]
-        made.setncatts(facts)
-        made[...] = values
-
-    hours = [layout.first_hour + step * timedelta(hours=1) for step in range(layout.hours + 1)]
-    units = "hours since 1970-01-01 00:00:00"
-    edges = np.asarray(netCDF4.date2num([hour.replace(tzinfo=None) for hour in hours], units))
-    put(
-        "time",
-        "f8",
-        ("time",),
-        edges[:-1],
-        units=units,
-        calendar="standard",
-        standard_name="time",
-        axis="T",
-        bounds="time_bnds",
-    )
-    put("time_bnds", "f8", ("time", "bnds"), np.stack([edges[:-1], edges[1:]], axis=1))
-    half = grid.resolution / 2
-    for name, centre, cf, unit, axis in (
-        ("lat", grid.lat, "latitude", "degrees_north", "Y"),
-        ("lon", grid.lon, "longitude", "degrees_east", "X"),
-    ):
-        put(name, "f8", (name,), centre, standard_name=cf, long_name=cf, units=unit, axis=axis, bounds=f"{name}_bnds")
-        put(f"{name}_bnds", "f8", (name, "bnds"), np.stack([centre - half, centre + half], axis=1))
-    put(
-        "crs",
-        "i4",
-        (),
-        0,
-        grid_mapping_name="latitude_longitude",
-        semi_major_axis=6378137.0,
-        inverse_flattening=298.257223563,
-    )
-    facts = {
-        "units": UNITS,
-        "long_name": "sensitivity of the column to surface fluxes",
-        "grid_mapping": "crs",
-        "cell_methods": "time: sum",
+def _as_dataset(foot: np.ndarray, layout: Layout, receptor: Receptor, title: str, source: str) -> xr.Dataset:
+    grid, half = layout.grid, layout.grid.resolution / 2
+    clock = {"units": "hours since 1970-01-01 00:00:00", "calendar": "standard", "standard_name": "time"}
+    edges = (layout.first_hour - EPOCH) / HOUR + np.arange(layout.hours + 1.0)
+    release = (receptor.time.astimezone(UTC) - EPOCH) / HOUR
+    points = {
+        "time": edges[:-1],
+        "lat": grid.lat,
+        "lon": grid.unwrap(grid.lon),
     }
-    put(
-        "foot",
-        "f4",
-        ("time", "lat", "lon"),
-        foot,
-        **facts,
-        coordinates="receptor_longitude receptor_latitude receptor_time",
-    )
-    release = netCDF4.date2num(receptor.time.replace(tzinfo=None), units)
-    put(
-        "receptor_time",
-        "f8",
-        (),
-        release,
-        units=units,
-        calendar="standard",
-        standard_name="time",
-        long_name="release of the particles",
-    )
-    put(
-        "receptor_longitude",
-        "f8",
-        (),
-        receptor.longitude,
-        units="degrees_east",
-        standard_name="longitude",
-        long_name="receptor longitude",
-    )
-    put(
-        "receptor_latitude",
-        "f8",
-        (),
-        receptor.latitude,
-        units="degrees_north",
-        standard_name="latitude",
-        long_name="receptor latitude",
-    )
-    put(
-        "receptor_top",
-        "f8",
-        (),
-        receptor.top,
-        units="m",
-        standard_name="height",
-        long_name="top of the release column above ground",
-        positive="up",
-    )
+    facts = {
+        "time": clock | {"axis": "T"},
+        "lat": {"units": "degrees_north", "standard_name": "latitude", "axis": "Y"},
+        "lon": {"units": "degrees_east", "standard_name": "longitude", "axis": "X"},
+    }
+    reach = {"time": (0, 1), "lat": (-half, half), "lon": (-half, half)}
+    axes = {name: ((name,), values, facts[name] | {"bounds": f"{name}_bnds"}) for name, values in points.items()}
+    bounds = {
+        f"{name}_bnds": ((name, "bnds"), np.add.outer(values, np.array(reach[name], dtype=float)))
+        for name, values in points.items()
+    }
+    places = {
+        "receptor_time": ((), release, clock | {"long_name": "release of the particles"}),
+        "receptor_longitude": ((), receptor.longitude, {"units": "degrees_east", "long_name": "receptor longitude"}),
+        "receptor_latitude": ((), receptor.latitude, {"units": "degrees_north", "long_name": "receptor latitude"}),
+        "receptor_top": ((), receptor.top, {"units": "m", "standard_name": "height", "positive": "up"}),
+    }
+    what = {"units": UNITS, "long_name": "sensitivity of the column to surface fluxes", "cell_methods": "time: sum"}
+    where = {"grid_mapping": "crs", "coordinates": "receptor_longitude receptor_latitude receptor_time receptor_top"}
+    variables = {"foot": (("time", "lat", "lon"), foot, what | where), "crs": ((), np.int32(0), CRS)}
+    about = {"title": f"Footprint of {title}", "source": f"stilt-assets, {source}"}
+    return xr.Dataset(variables | bounds | places, axes, ABOUT | about)

@@ -15,6 +15,7 @@ from stilt.exceptions import EmptyFootprint
 from stilt.receptors import PointReceptor
 from stilt.transforms import particle_pwf
 
+from stilt_assets.errors import TransportError
 from stilt_assets.grid import Grid
 from stilt_assets.receptor import Kernel, Receptor
 
@@ -60,19 +61,22 @@ def releases_of(particles: pd.DataFrame) -> dict[str, np.ndarray]:
 
     `release_height` m above ground; `release_pressure` hPa, of the first minute; `weight`, the share of the column's
     air in the particle's slab: `[P(z - d/2) - P(z + d/2)]/p_s` with ln P fitted to the first minute (X-STILT's rule;
-    the weights sum to `(p_s - p_top)/p_s`); `surface_pressure` hPa, of that fit.
+    the weights sum to `(p_s - p_top)/p_s`); `surface_pressure` hPa, of that fit. TransportError without a profile.
     """
     first = particles.loc[particles.groupby("particle")["age"].idxmax()]
-    pressure, weight = particle_pwf(first)
+    try:
+        pressure, weight = (values.reindex(first["particle"]).to_numpy() for values in particle_pwf(first))
+    except ValueError as error:
+        raise TransportError("no_pressure_profile", str(error)) from error
     height = first["release_height"].to_numpy()
     low, high = int(height.argmin()), int(height.argmax())
-    slope = np.log(pressure.to_numpy()[high] / pressure.to_numpy()[low]) / (height[high] - height[low])
-    surface = pressure.to_numpy()[low] * np.exp(-slope * height[low])
+    slope = np.log(pressure[high] / pressure[low]) / (height[high] - height[low])
+    surface = pressure[low] * np.exp(-slope * height[low])
     return {
         "particle": first["particle"].to_numpy().astype("i2"),
         "release_height": height.astype("f8"),
         "release_pressure": first["pres"].to_numpy().astype("f8"),
-        "weight": weight.to_numpy().astype("f8"),
+        "weight": weight.astype("f8"),
         "surface_pressure": np.full(len(first), surface),
     }
 
@@ -98,7 +102,8 @@ def grid_particles(
     weight[releases["particle"]] = omega
     released = len(releases["particle"])
     # Ages counted from the end of the release's UTC hour make PYSTILT's hourly layers whole UTC hours; its smoothing
-    # takes the time since each particle's first row, which a common shift leaves alone.
+    # takes the time since each particle's first row, which a common shift leaves alone. `zagl` is there for its rule
+    # that rows interpolated in the first 100 minutes drop out because they lack it, as STILT-R's do.
     to_whole_hour = -receptor.time.minute % 60
     particles = pd.DataFrame(
         {

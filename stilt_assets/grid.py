@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+CRS = {"grid_mapping_name": "latitude_longitude", "semi_major_axis": 6378137.0, "inverse_flattening": 298.257223563}
 EARTH_RADIUS = 6_371_007.2  # m, the authalic radius of WGS84
 
 
@@ -49,7 +50,7 @@ class Grid:
     def lon(self) -> np.ndarray:
         """Cell centres (nlon,), degrees east within [-180, 180)."""
         centre = np.round(self.west + (np.arange(self.nlon) + 0.5) * self.resolution, 10)
-        return centre if self.east > self.west else np.round((centre + 180.0) % 360.0 - 180.0, 10)
+        return np.where(centre < 180.0, centre, np.round(centre - 360.0, 10))
 
     @property
     def lat(self) -> np.ndarray:

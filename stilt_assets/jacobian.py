@@ -10,7 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from numcodecs import BitRound
 from zarr.codecs import BloscCodec
 
 from stilt_assets.footprint import UNITS
-from stilt_assets.matrix import HOUR, Layout, Rows, rows_of
+from stilt_assets.grid import CRS
+from stilt_assets.matrix import EPOCH, HOUR, Layout, Rows, rows_of
 from stilt_assets.simulation import Status
 from stilt_assets.store import Store
 
@@ -30,7 +31,6 @@ NAME = "jacobian.zarr"
 MARKER = f"{NAME}/zarr.json"  # written last
 _CHUNK, _SHARD = 2**18, 2**24  # entries
 _ROWS = 256  # rows per chunk of a dense array
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def read_array(path: Any, name: str) -> np.ndarray:
@@ -124,7 +124,7 @@ def _write_obs(group: zarr.Group, scenery: Scenery, rows: Rows, sums: np.ndarray
     background = np.full(m, np.nan)
     prior = prior_term(pixels)
     value = pixels["value"].to_numpy()
-    since = [(time - _EPOCH) // timedelta(milliseconds=1) for time in pixels["time"].to_pylist()]
+    since = [(time - EPOCH) // timedelta(milliseconds=1) for time in pixels["time"].to_pylist()]
 
     def put(name: str, values: Any, **attributes: Any) -> None:
         _put(group, name, values, ["obs"], **attributes)
@@ -153,7 +153,7 @@ def _write_obs(group: zarr.Group, scenery: Scenery, rows: Rows, sums: np.ndarray
 
 
 def _write_state(group: zarr.Group, layout: Layout) -> None:
-    first = round((layout.first_hour - _EPOCH) / HOUR)
+    first = round((layout.first_hour - EPOCH) / HOUR)
     edges = first + np.arange(layout.hours + 1, dtype=np.int64)
     time = {"units": "hours since 1970-01-01 00:00:00", "calendar": "proleptic_gregorian"}
     grid = layout.grid
@@ -172,42 +172,30 @@ def _write_state(group: zarr.Group, layout: Layout) -> None:
     _put(group, "lat", grid.lat, ["lat"], units="degrees_north", standard_name="latitude", axis="Y")
     _put(group, "lon", grid.lon, ["lon"], units="degrees_east", standard_name="longitude", axis="X")
     _put(group, "cell_area", grid.cell_area, ["lat", "lon"], units="m2", standard_name="cell_area", grid_mapping="crs")
-    _put(
-        group,
-        "crs",
-        np.int32(0),
-        [],
-        grid_mapping_name="latitude_longitude",
-        semi_major_axis=6378137.0,
-        inverse_flattening=298.257223563,
-    )
+    _put(group, "crs", np.int32(0), [], **CRS)
 
 
-def _write_h(root: zarr.Group, scenery: Scenery, rows: Rows) -> None:
+def _h_attributes(scenery: Scenery, entries: int) -> dict[str, Any]:
     m, n = scenery.layout.shape
-    quantization = (
-        "none" if scenery.keepbits is None else f"{scenery.keepbits} bits of the mantissa kept, rounded to nearest even"
-    )
+    kept = f"{scenery.keepbits} bits of the mantissa kept, rounded to nearest even"
     kinds = {"pointers_to_1": "int64", "indices_1": "int32", "values": "float32"}
-    attributes = {
+    sparse = {"version": "0.1", "format": "CSR", "shape": [m, n], "number_of_stored_values": entries}
+    return {
         "encoding-type": "csr_matrix",
         "encoding-version": "0.1.0",
         "shape": [m, n],
-        "binsparse": {
-            "version": "0.1",
-            "format": "CSR",
-            "shape": [m, n],
-            "number_of_stored_values": len(rows.data),
-            "data_types": kinds,
-        },
+        "binsparse": sparse | {"data_types": kinds},
         "units": UNITS,
         "row": "obs",
         "column_order": ["time", "lat", "lon"],
-        "quantization": quantization,
+        "quantization": "none" if scenery.keepbits is None else kept,
         "keepbits": scenery.keepbits,
         "dry_air": "none",
     }
-    group = root.create_group("H", attributes=attributes)
+
+
+def _write_h(root: zarr.Group, scenery: Scenery, rows: Rows) -> None:
+    group = root.create_group("H", attributes=_h_attributes(scenery, len(rows.data)))
     _put(group, "indptr", rows.indptr, ["obs_edge"])
     _put(group, "time_ptr", rows.time_ptr, ["obs", "time_edge"], long_name="where each time step begins within the row")
     for name, values in (("indices", rows.indices), ("data", rows.data)):
@@ -241,7 +229,7 @@ def _write_aggregate(group: zarr.Group, layout: Layout, resolution: float, rows:
     count = blocks.nlat * blocks.nlon
     block_of = grid.block_of(resolution)
     time, lat, lon = np.meshgrid(np.arange(layout.hours), blocks.lat, blocks.lon, indexing="ij")
-    first = round((layout.first_hour - _EPOCH) / HOUR)
+    first = round((layout.first_hour - EPOCH) / HOUR)
     area = np.bincount(block_of, weights=grid.cell_area.ravel(), minlength=count)
     _put(
         group,

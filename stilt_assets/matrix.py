@@ -19,6 +19,7 @@ from stilt_assets.receptor import Receptor
 from stilt_assets.store import Store
 
 HOUR = timedelta(hours=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)

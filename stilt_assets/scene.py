@@ -17,7 +17,7 @@ from stilt_assets.errors import UnknownSceneError, UsageError
 from stilt_assets.store import Store
 
 STAGES = ("pixels", "meteorology", "particles", "footprints", "jacobian")
-_KEY = re.compile(r"(?P<time>\d{8}T\d{4}Z)_(?P<instrument>[A-Za-z0-9-]+)_(?P<target>[A-Za-z0-9_-]+)")
+_KEY = re.compile(r"(?P<time>\d{8}T\d{4}Z)_(?P<instrument>[A-Za-z0-9-]+)_(?P<target>[A-Za-z0-9_-]+)", re.ASCII)
 
 
 @dataclass(frozen=True, order=True)

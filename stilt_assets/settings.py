@@ -168,6 +168,17 @@ def _problems(error: ValidationError) -> str:
     return "; ".join(lines)
 
 
+class _OnceLoader(yaml.SafeLoader):
+    """YAML in which no key stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"key '{twice}' stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def _read_text(location: str) -> str:
     try:
         with fsspec.open(location, "rt", encoding="utf-8") as file:
@@ -187,7 +198,7 @@ def load_settings(location: str | None = None) -> Settings:
     if not location:
         raise SettingsError(f"{CONFIG_VARIABLE} is not set; name a settings file (path or URL), as the README shows")
     try:
-        given = yaml.safe_load(_read_text(location))
+        given = yaml.load(_read_text(location), _OnceLoader)
     except yaml.YAMLError as error:
         raise SettingsError(f"{location} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(given, dict):

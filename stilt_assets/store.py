@@ -30,7 +30,8 @@ def _in_words(doing: str, where: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what = error.strerror or str(error)
+        other = error.filename if isinstance(error.filename, str) and error.filename not in where else ""
+        what = (error.strerror or str(error)) + (f" ({other})" if other else "")
         if error.errno in _FULL:
             raise DiskFullError(f"no room left while {doing} {where}; free some space and run again") from error
         raise StoreError(f"{doing} {where} failed: {what}") from error

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from multiprocessing import forkserver
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from stilt_assets.receptor import Kernel, Receptor
 
 _ATTEMPTS = 3
 _POLL = 0.2  # s between looks at whether to stop
+_FOR_THE_MAIN_PROCESS = (signal.SIGINT, signal.SIGTERM)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -153,8 +155,15 @@ class Run:
 
 
 def _pool(work: Workplace, count: int) -> ProcessPoolExecutor:
-    context = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
+    context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["stilt_assets.workers"])
+    # A signal to the whole process group, as Slurm and `timeout` send it, must not end the server that workers come
+    # from: it inherits a mask that blocks what only the main process answers.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_MAIN_PROCESS)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(work,))
 
 
@@ -164,9 +173,8 @@ _workplace: Workplace
 def _begin(work: Workplace) -> None:
     global _workplace  # noqa: PLW0603  a pool's initializer has no other place to put things
     _workplace = work
-    # A terminal's Ctrl-C reaches the whole group; only the main process decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in _FOR_THE_MAIN_PROCESS:
+        signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

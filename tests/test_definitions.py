@@ -85,7 +85,7 @@ def test_too_many_lost_pixels_block_the_jacobian(place: Place) -> None:
 
 
 def test_an_expected_failure_is_not_retried() -> None:
-    with pytest.raises(dg.Failure, match="^a full disk$") as caught, in_one_line():
+    with pytest.raises(dg.Failure, match=r"^a full disk$") as caught, in_one_line():
         raise DiskFullError("a full disk")
     assert caught.value.allow_retries is False
     assert caught.value.metadata["reason"].value == "disk_full"

@@ -140,11 +140,12 @@ def test_pack_size_workers_and_timeout_change_no_result(undisturbed: Place, plac
     assert place.make() == []
 
 
-def test_a_stop_loses_nothing_that_was_finished(undisturbed: Place, place: Place) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_loses_nothing_that_was_finished(undisturbed: Place, place: Place, number: signal.Signals) -> None:
     place.change(packs__pixels=9)
     process = place.start("stilt-assets", "run", KEY)
     wait_for_pixels(place, 1)
-    os.kill(process.pid, signal.SIGTERM)
+    os.killpg(process.pid, number)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 3, said
     assert "run again to go on" in said.splitlines()[-1]

@@ -43,9 +43,9 @@ def box_needed(longitude: Sequence[float], latitude: Sequence[float], hours_back
     south = max(min(latitude) - reach / KM_PER_DEGREE, -90.0)
     north = min(max(latitude) + reach / KM_PER_DEGREE, 90.0)
     lon = np.unwrap(np.asarray(longitude, dtype=float), period=360.0)
-    widest = min(max(abs(south), abs(north)), 85.0)
+    widest = max(abs(south), abs(north))
     margin = reach / (KM_PER_DEGREE * np.cos(np.radians(widest)))
-    if lon.max() - lon.min() + 2 * margin >= 360.0:
+    if widest == 90.0 or lon.max() - lon.min() + 2 * margin >= 360.0:
         return -180.0, float(south), 180.0, float(north)
     west, east = (float(_wrapped(edge)) for edge in (lon.min() - margin, lon.max() + margin))
     return west, float(south), east, float(north)

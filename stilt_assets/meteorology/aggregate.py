@@ -81,6 +81,7 @@ def _copy_hours(sources: Sequence[Source], target: Path) -> None:
 def _copy_hour(step: Any, raw: Any, out: Any, name: str) -> None:
     records = [each for record in step.records for each in (record, *record.diffs)]
     for record in records:
+        _ = record.header  # raises ARLFormatError if its name or level is not what the index says
         if not record.verify_checksum():
             what = f"{record.variable} at level {record.level}, {step.time:%Y-%m-%d %H}Z"
             raise MeteorologyError(f"{name} is damaged: {what}, fails its checksum")
@@ -96,7 +97,7 @@ def _copy_hour(step: Any, raw: Any, out: Any, name: str) -> None:
 
 def _crop(whole: Path, target: Path, grid: arlmet.Grid, box: Box) -> None:
     """Cut `box` out of `whole`, widened until it holds the box's every corner and ARL's index record fits."""
-    for widening in np.linspace(0.0, 1.0, 21):
+    for widening in (*np.linspace(0.0, 1.0, 21), 2.0, 4.0, 8.0, 16.0):
         window = _window(grid, _widened(box, float(widening)))
         if window == grid.full_window():
             whole.rename(target)
@@ -114,10 +115,12 @@ def _crop(whole: Path, target: Path, grid: arlmet.Grid, box: Box) -> None:
 
 def _widened(box: Box, share: float) -> Box:
     west, south, east, north = box
-    if share == 0.0 or west > east:
+    if share == 0.0:
         return box
-    across, along = (east - west) * share, (north - south) * share
-    return max(west - across, -180.0), max(south - along, -90.0), min(east + across, 180.0), min(north + along, 90.0)
+    span = (east - west) % 360.0
+    across, along = min(span * share, (359.0 - span) / 2), (north - south) * share
+    west, east = (round((edge + 180.0) % 360.0 - 180.0, 6) for edge in (west - across, east + across))
+    return west, max(south - along, -90.0), east, min(north + along, 90.0)
 
 
 def _window(grid: arlmet.Grid, box: Box) -> arlmet.GridWindow:

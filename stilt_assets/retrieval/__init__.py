@@ -53,9 +53,10 @@ def _readable(location: str) -> Iterator[Path]:
         yield Path(location)
         return
     try:
-        yield Path(fsspec.open_local(f"simplecache::{location}"))  # pyright: ignore[reportArgumentType]
-    except (ImportError, ValueError) as error:
+        copy = Path(fsspec.open_local(f"simplecache::{location}"))  # pyright: ignore[reportArgumentType]
+    except (ImportError, OSError, ValueError) as error:
         raise RetrievalError(f"cannot fetch {location}: {error}") from error
+    yield copy
 
 
 def _inside(table: pd.DataFrame, bounds: Bounds) -> pd.Series:

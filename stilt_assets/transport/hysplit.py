@@ -155,4 +155,6 @@ def _read(path: Path, variables: Sequence[str]) -> pd.DataFrame:
         raise TransportError("unreadable_particles", f"hycs_std wrote what is no number: {error}") from error
     if particles.empty:
         raise TransportError("no_particles", "hycs_std wrote no particles")
+    if particles.isna().to_numpy().any():
+        raise TransportError("unreadable_particles", "hycs_std wrote a row that lacks numbers")
     return particles
