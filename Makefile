@@ -20,7 +20,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --for
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test bench ui ci check-lock lock format clean
+.PHONY: help install demo test bench ui ci checks check-lock lock format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,13 +41,14 @@ ui: export STILT_ASSETS_CONFIG ?= $(CURDIR)/demo/settings.yaml
 ui: $(STAMP) ## start Dagster's web page and daemon on 127.0.0.1, PORT=3000
 	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT) $(ARGS)
 
-ci: $(STAMP) ## all checks and tests, cheap ones first
+ci: checks test ## all checks and tests, cheap ones first
+
+checks: $(STAMP) ## format, lint, lock, definitions, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	@$(MAKE) --no-print-directory check-lock
 	$(BIN)/dagster definitions validate -w workspace.yaml
 	$(BIN)/basedpyright
-	$(BIN)/python -m pytest --cov
 
 # Starts from the present lock, so that pins stay where pyproject.toml still allows them, whatever came out since.
 check-lock: $(STAMP) ## is requirements.lock what pyproject.toml asks for?

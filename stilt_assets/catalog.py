@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stilt_assets.errors import RetrievalError, UnknownSceneError
+from stilt_assets.errors import UnknownSceneError
 from stilt_assets.recipes import stamped
 from stilt_assets.retrieval import read_retrieval
 from stilt_assets.scene import Record, Scene, load_record
@@ -41,8 +41,6 @@ def register(location: str, settings: Settings, store: Store) -> list[Coverage]:
     place = location if is_url(location) else str(Path(location).absolute())
     found = coverage_of(place, settings)
     facts = {"path": place} | stamped(place, {})
-    if "sha256" not in facts:
-        raise RetrievalError(f"{place} must be a file of this machine")
     for coverage in found:
         if coverage.scene is None:
             continue
@@ -52,5 +50,6 @@ def register(location: str, settings: Settings, store: Store) -> list[Coverage]:
         except UnknownSceneError:
             record = Record(key, {})
         record.retrieval = facts
+        record.changed.add("retrieval")
         record.save(store)
     return found

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from stilt_assets.errors import StiltAssetsError, StoppedError, TooManyLostError
-from stilt_assets.settings import Settings, load_settings
+from stilt_assets.settings import Settings, is_url, load_settings
 from stilt_assets.store import Store, open_store
 
 app = typer.Typer(
@@ -52,7 +52,7 @@ def scenes_add(files: Annotated[list[str], typer.Argument(metavar="FILE...", hel
     settings, store = _open()
     keys = []
     for file in files:
-        for coverage in register(file, settings, store):
+        for coverage in register(_found(file, settings), settings, store):
             dropped = ", ".join(f"{count} {reason}" for reason, count in coverage.dropped.items() if count)
             _say(
                 f"{Path(file).name}: {coverage.target}: {coverage.pixels} good pixels"
@@ -68,6 +68,12 @@ def scenes_add(files: Annotated[list[str], typer.Argument(metavar="FILE...", hel
         _say("no target has a good pixel in these files; nothing was registered")
     for key in dict.fromkeys(keys):
         typer.echo(key)
+
+
+def _found(file: str, settings: Settings) -> str:
+    """A file as it is named, or of that name where retrievals arrive."""
+    arrived = f"{settings.retrievals.rstrip('/')}/{file}"
+    return file if is_url(file) or Path(file).exists() or is_url(arrived) else max(file, arrived, key=os.path.exists)
 
 
 @scenes_app.command("list")
@@ -101,11 +107,10 @@ def run_scene(desk) -> None:
         raise TooManyLostError(f"{answer.line}; see: stilt-assets status {desk.record.key}")
     jacobian = stages.make_jacobian(desk)
     _tell(jacobian)
-    if jacobian.made:
-        path = desk.store.file(jacobian.folder, "jacobian.zarr")
-        physical = jacobian_is_physical(path, desk.store, footprints.folder, footprints.summary["pixels"])
-        if not physical.passed:
-            raise StiltAssetsError(f"the Jacobian is not physical: {physical.line}")
+    path = desk.store.file(jacobian.folder, "jacobian.zarr")
+    physical = jacobian_is_physical(path, desk.store, footprints.folder, footprints.summary["pixels"])
+    if not physical.passed:
+        raise StiltAssetsError(f"the Jacobian is not physical: {physical.line}")
     typer.echo(desk.store.file(jacobian.folder, "jacobian.zarr"))
 
 
@@ -218,14 +223,16 @@ def demo(folder: Annotated[Path, typer.Option(help="where everything of the demo
     """A whole scene on made-up meteorology and a made-up retrieval, offline."""
     from stilt_assets.catalog import register
     from stilt_assets.demo import lay_out
+    from stilt_assets.demo.retrieval import NAME as RETRIEVAL
     from stilt_assets.picture import total_footprint_map
     from stilt_assets.recipes import desk_of
 
     file = lay_out(folder.absolute())
     os.environ["STILT_ASSETS_CONFIG"] = str(file)
+    os.environ.pop("STILT_ASSETS_STORE", None)
     settings, store = _open()
-    (retrieval,) = sorted(Path(settings.retrievals).glob("*.nc"))
-    keys = [coverage.scene.key for coverage in register(str(retrieval), settings, store) if coverage.scene]
+    found = register(str(Path(settings.retrievals) / RETRIEVAL), settings, store)
+    keys = [coverage.scene.key for coverage in found if coverage.scene]
     if os.environ.get("DAGSTER_HOME"):
         from stilt_assets.defs.partitions import add_to_instance
 

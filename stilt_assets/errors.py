@@ -69,6 +69,18 @@ class MeteorologyGapError(MeteorologyError):
         super().__init__(f"{product} in {source} has no {hours}{more} ({len(missing)} hour(s) missing){files}")
 
 
+class NoArchiveError(MeteorologyError):
+    """The folder of a product's files is not there."""
+
+    reason = "no_archive"
+
+
+class BusyError(StiltAssetsError):
+    """Another process works on the same scene."""
+
+    reason = "busy"
+
+
 class TransportError(StiltAssetsError):
     """One pixel's particles could not be made. The pixel is lost, the scene goes on."""
 

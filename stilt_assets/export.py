@@ -15,8 +15,10 @@ from stilt_assets.errors import StoreError, UsageError
 from stilt_assets.footprint import UNITS
 from stilt_assets.grid import CRS
 from stilt_assets.matrix import EPOCH, HOUR, Layout, layout_of
+from stilt_assets.pack import read_outcomes
 from stilt_assets.receptor import Receptor, receptors_from
 from stilt_assets.recipes import Desk
+from stilt_assets.simulation import Status
 
 ABOUT = {
     "Conventions": "CF-1.8",
@@ -48,7 +50,17 @@ def export_pixel(desk: Desk, pixel: int, target: Path) -> None:
     particles = desk.record.results[names["particles"]]["made_from"]
     grid = type(desk.grid)(**made_from["grid"])
     layout = layout_of([receptors[pixel]], particles["hours_back"], grid)
+    if desk.record.results[names["pixels"]]["digests"]["receptors"] != particles["receptors"]:
+        raise UsageError(
+            f"the footprints of {desk.record.key} are of earlier pixels; run: stilt-assets run {desk.record.key}"
+        )
+    outcomes = {row["pixel"]: row for row in read_outcomes(store, store.result(desk.record.key, names["footprints"]))}
+    outcome = outcomes.get(pixel, {"status": "missing", "reason": "it was not run"})
+    if outcome["status"] not in (Status.ok.name, Status.empty.name):
+        raise UsageError(f"pixel {pixel} of {desk.record.key} has no footprint: {outcome['reason']}")
     foot = _dense(desk, pixel, layout)
+    if target.is_dir() or not target.name:
+        raise StoreError(f"cannot write {target}: it is a folder")
     beside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
     try:
         dataset = _as_dataset(foot, layout, receptors[pixel], f"{desk.record.key}, pixel {pixel}", names["footprints"])
@@ -65,11 +77,10 @@ def export_pixel(desk: Desk, pixel: int, target: Path) -> None:
 def _dense(desk: Desk, pixel: int, layout: Layout) -> np.ndarray:
     store, folder = desk.store, desk.store.result(desk.record.key, desk.record.current["footprints"])
     foot = np.zeros((layout.hours, *layout.grid.shape), np.float32)
-    for name in store.names(folder):
-        if name.startswith("pack="):
-            table = pq.read_table(io.BytesIO(store.read(store.file(folder, name))), filters=[("row", "==", pixel)])
-            hour = layout.time_of(np.zeros(len(table), int), table["hour"].to_numpy())
-            foot[hour, table["y"].to_numpy(), table["x"].to_numpy()] = table["foot"].to_numpy()
+    for path in store.packs(folder):
+        table = pq.read_table(io.BytesIO(store.read(path)), filters=[("row", "==", pixel)])
+        hour = layout.time_of(np.zeros(len(table), int), table["hour"].to_numpy())
+        foot[hour, table["y"].to_numpy(), table["x"].to_numpy()] = table["foot"].to_numpy()
     return foot
 
 

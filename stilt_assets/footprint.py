@@ -140,7 +140,7 @@ def _cells(layers: np.ndarray, hours: np.ndarray) -> Cells:
 
 def mc_error(kept: dict[str, np.ndarray], releases: dict[str, np.ndarray], omega: np.ndarray, grid: Grid) -> float:
     """
-    Standard error of a row's sum, ppm m2 s µmol-1: the difference between its halves of odd and even particles.
+    Estimated standard error of a row's sum, ppm m2 s µmol-1: the difference of its halves of odd and even particles.
 
     Each half has half the total's mean and half its variance, so the difference has the total's standard error.
     """

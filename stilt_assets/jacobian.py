@@ -8,7 +8,7 @@ row. One writer, after every pack has its outcomes.
 import math
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -109,10 +109,20 @@ def _codec() -> BloscCodec:
     return BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")
 
 
+def _blocks(rows: Rows) -> Iterator[tuple[slice, np.ndarray, slice]]:
+    """Rows some at a time: which ones, the row (within the block) of each of their entries, and which entries."""
+    for start in range(0, len(rows.indptr) - 1, _ROWS):
+        stop = min(start + _ROWS, len(rows.indptr) - 1)
+        row = np.repeat(np.arange(stop - start), np.diff(rows.indptr[start : stop + 1]))
+        yield slice(start, stop), row, slice(int(rows.indptr[start]), int(rows.indptr[stop]))
+
+
 def _sums(rows: Rows) -> np.ndarray:
     """Sum of each row (m,), float64."""
-    running = np.concatenate([[0.0], np.cumsum(rows.data, dtype=np.float64)])
-    return running[rows.indptr[1:]] - running[rows.indptr[:-1]]
+    sums = np.zeros(len(rows.indptr) - 1)
+    for chosen, row, part in _blocks(rows):
+        sums[chosen] = np.bincount(row, weights=rows.data[part], minlength=chosen.stop - chosen.start)
+    return sums
 
 
 def _write_obs(group: zarr.Group, scenery: Scenery, rows: Rows, sums: np.ndarray) -> None:
@@ -149,7 +159,12 @@ def _write_obs(group: zarr.Group, scenery: Scenery, rows: Rows, sums: np.ndarray
     put("nnz", np.diff(rows.indptr), long_name="entries in the row")
     put("row_sum", sums, units=UNITS, long_name="sum of the row, before quantization")
     error = np.array([row.get("mc_error", math.nan) for row in outcomes], dtype=np.float64)
-    put("mc_error", error, units=UNITS, long_name="standard error of row_sum from two halves of the particles")
+    put(
+        "mc_error",
+        error,
+        units=UNITS,
+        long_name="estimated standard error of row_sum, from two halves of the particles",
+    )
 
 
 def _write_state(group: zarr.Group, layout: Layout) -> None:
@@ -252,27 +267,26 @@ def _write_aggregate(group: zarr.Group, layout: Layout, resolution: float, rows:
         attributes={"units": UNITS, "coordinates": "time lat lon cell_area"},
         fill_value=0,
     )
-    for start in range(0, m, _ROWS):
-        stop = min(m, start + _ROWS)
-        part = slice(rows.indptr[start], rows.indptr[stop])
+    for chosen, row, part in _blocks(rows):
         step, cell = np.divmod(rows.indices[part], grid.nlat * grid.nlon)
-        row = np.repeat(np.arange(stop - start), np.diff(rows.indptr[start : stop + 1]))
         place = (row * layout.hours + step) * count + block_of[cell]
-        sums = np.bincount(place, weights=rows.data[part], minlength=(stop - start) * layout.hours * count)
-        dense[start:stop] = sums.reshape(stop - start, -1).astype("f4")
+        size = (chosen.stop - chosen.start) * layout.hours * count
+        sums = np.bincount(place, weights=rows.data[part], minlength=size)
+        dense[chosen] = sums.reshape(-1, layout.hours * count).astype("f4")
 
 
 def _write_diag(group: zarr.Group, scenery: Scenery, rows: Rows) -> np.ndarray:
     layout = scenery.layout
-    cells = layout.grid.nlat * layout.grid.nlon
-    m = layout.shape[0]
-    row = np.repeat(np.arange(m), np.diff(rows.indptr))
-    step, cell = np.divmod(rows.indices, cells)
-    total = np.bincount(cell, weights=rows.data, minlength=cells).reshape(layout.grid.shape)
-    seen = np.unique(row * cells + cell) % cells
-    back = layout.ends[row] - 1 - step
-    hours = int(layout.hours)
-    by_hour = np.bincount(row * hours + back, weights=rows.data, minlength=m * hours).reshape(m, hours)
+    cells, m, hours = layout.grid.nlat * layout.grid.nlon, layout.shape[0], int(layout.hours)
+    flat, count, by_hour = np.zeros(cells), np.zeros(cells, np.int64), np.zeros((m, hours))
+    for chosen, row, part in _blocks(rows):
+        step, cell = np.divmod(rows.indices[part], cells)
+        flat += np.bincount(cell, weights=rows.data[part], minlength=cells)
+        count += np.bincount(np.unique(row * cells + cell) % cells, minlength=cells)
+        place = row * hours + layout.ends[chosen][row] - 1 - step
+        sums = np.bincount(place, weights=rows.data[part], minlength=(chosen.stop - chosen.start) * hours)
+        by_hour[chosen] = sums.reshape(-1, hours)
+    total = flat.reshape(layout.grid.shape)
     left = {outcome["pixel"]: outcome["left_domain"] for outcome in scenery.outcomes}
     _put(
         group, "total_footprint", total.astype("f4"), ["lat", "lon"], units=UNITS, long_name="sum over pixels and hours"
@@ -280,7 +294,7 @@ def _write_diag(group: zarr.Group, scenery: Scenery, rows: Rows) -> np.ndarray:
     _put(
         group,
         "obs_count",
-        np.bincount(seen, minlength=cells).reshape(layout.grid.shape).astype("i4"),
+        count.reshape(layout.grid.shape).astype("i4"),
         ["lat", "lon"],
         long_name="pixels that see the cell",
     )

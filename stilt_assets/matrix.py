@@ -19,6 +19,7 @@ from stilt_assets.receptor import Receptor
 from stilt_assets.store import Store
 
 HOUR = timedelta(hours=1)
+_BLOCK = 2**22  # bytes
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -62,10 +63,9 @@ class Rows:
 
 
 def _packs(store: Store, footprints: str, columns: Sequence[str]) -> Iterator[Mapping[str, np.ndarray]]:
-    for name in store.names(footprints):
-        if name.startswith("pack="):
-            table = pq.read_table(io.BytesIO(store.read(store.file(footprints, name))), columns=list(columns))
-            yield {column: table[column].to_numpy() for column in columns}
+    for path in store.packs(footprints):
+        table = pq.read_table(io.BytesIO(store.read(path)), columns=list(columns))
+        yield {column: table[column].to_numpy() for column in columns}
 
 
 def rows_of(store: Store, footprints: str, layout: Layout, scratch: Path) -> Rows:
@@ -79,8 +79,7 @@ def rows_of(store: Store, footprints: str, layout: Layout, scratch: Path) -> Row
     indptr = np.concatenate([[0], np.cumsum(per_hour.sum(axis=1))]).astype(np.int64)
     time_ptr = np.concatenate([np.zeros((m, 1), np.int64), np.cumsum(per_hour, axis=1)], axis=1).astype(np.int32)
     size = max(int(indptr[-1]), 1)
-    indices = np.memmap(scratch / "indices", np.int32, "w+", shape=(size,))
-    data = np.memmap(scratch / "data", np.float32, "w+", shape=(size,))
+    indices, data = _on_disk(scratch / "indices", np.int32, size), _on_disk(scratch / "data", np.float32, size)
     for cells in _packs(store, footprints, ["row", "hour", "y", "x", "foot"]):
         row = cells["row"].astype(np.int64)
         time = layout.time_of(row, cells["hour"])
@@ -90,3 +89,12 @@ def rows_of(store: Store, footprints: str, layout: Layout, scratch: Path) -> Row
         place = indptr[row] + np.arange(len(row)) - np.searchsorted(row, row)
         indices[place], data[place] = column[order], cells["foot"][order]
     return Rows(indptr, indices[: indptr[-1]], data[: indptr[-1]], time_ptr)
+
+
+def _on_disk(path: Path, kind: type, size: int) -> np.ndarray:
+    """An array in a file whose room is taken at once: a full disk is an error here, and a bus error later."""
+    with path.open("wb") as file:
+        block = bytes(_BLOCK)
+        for start in range(0, size * np.dtype(kind).itemsize, _BLOCK):
+            file.write(block[: size * np.dtype(kind).itemsize - start])
+    return np.memmap(path, kind, "r+", shape=(size,))

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stilt_assets.footprint import CORE, FULL, STEPS, UNITS
-from stilt_assets.simulation import Outcome, Status
+from stilt_assets.simulation import TRANSIENT, Outcome, Status
 from stilt_assets.store import Store
 
 Arrays = dict[str, np.ndarray]
@@ -143,6 +143,7 @@ class Packs:
     particles: str  # folder in the store
     footprints: str  # folder in the store
     keep: str  # full, core or endpoints
+    kept_from: Sequence[str] = ()  # folders of the same particles, cut into the same packs
 
     @property
     def keeps_trajectories(self) -> bool:
@@ -176,6 +177,8 @@ class Packs:
 
     def finish(self, number: int, pixels: Sequence[int]) -> None:
         """Write the files of a pack whose pixels all have an outcome; the outcomes last: they say that it is whole."""
+        if self.is_whole(number):
+            return
         store = self.store
         cells, ends = _Parquet(CELLS), _Parquet(ENDPOINTS)
         tracks = _Parquet(TRAJECTORIES[self.keep]) if self.keeps_trajectories else None
@@ -211,25 +214,51 @@ class Packs:
 
     def kept_particles(self, number: int, pixel: int) -> tuple[Arrays, Arrays] | None:
         """A pixel's particles and releases from an earlier run, if the same ones were kept."""
-        paths = [self.store.pack(self.particles, number, kind) for kind in ("trajectories", "endpoints")]
-        if not self.keeps_trajectories or not all(self.store.exists(path) for path in paths):
-            return None
-        kept, ends = (self._rows_of(path, pixel) for path in paths)
-        if not len(kept["age"]):
-            return None
-        names = ("particle", "release_height", "release_pressure", "weight", "surface_pressure")
-        return kept, {name: ends[name] for name in names}
+        for folder in (self.particles, *self.kept_from):
+            paths = [self.store.pack(folder, number, kind) for kind in ("trajectories", "endpoints")]
+            if not all(self.store.exists(path) for path in paths):
+                continue
+            kept, ends = (self._rows_of(path, pixel) for path in paths)
+            if len(kept["age"]):
+                names = ("particle", "release_height", "release_pressure", "weight", "surface_pressure")
+                return kept, {name: ends[name] for name in names}
+        return None
 
     def _rows_of(self, path: str, pixel: int) -> Arrays:
-        with self.store.fs.open(path, "rb") as file:
-            table = pq.read_table(file, filters=[("pixel", "==", pixel)])
-        return {name: table[name].to_numpy() for name in table.column_names if name != "pixel"}
+        content = io.BytesIO(self.store.read(path))
+        first = pq.read_schema(content).names[0]
+        table = pq.read_table(content, filters=[(first, "==", pixel)])
+        return {name: table[name].to_numpy() for name in table.column_names if name != first}
+
+    def lost_for_now(self, number: int) -> set[int]:
+        """Pixels of a whole pack that failed for a reason which may not hold another time."""
+        rows = pq.read_table(
+            io.BytesIO(self.store.read(self.store.pack(self.footprints, number, "outcomes")))
+        ).to_pylist()
+        return {row["pixel"] for row in rows if row["reason"] in TRANSIENT}
+
+    def reopen(self, number: int, again: set[int]) -> None:
+        """Take a whole pack apart, so that the pixels `again` run once more and all others do not."""
+        store = self.store
+        outcomes = store.pack(self.footprints, number, "outcomes")
+        tables = {
+            "cells": store.pack(self.footprints, number),
+            "endpoints": store.pack(self.particles, number, "endpoints"),
+        }
+        if self.keeps_trajectories:
+            tables["trajectories"] = store.pack(self.particles, number, "trajectories")
+        for row in pq.read_table(io.BytesIO(store.read(outcomes))).to_pylist():
+            if row["pixel"] not in again:
+                outcome = Outcome(**row | {"status": Status[row["status"]]})
+                lost = outcome.status is Status.failed
+                made = {} if lost else {name: self._rows_of(path, row["pixel"]) for name, path in tables.items()}
+                self.put_aside(outcome, made)
+        store.remove(outcomes)
 
 
 def read_outcomes(store: Store, footprints: str) -> list[dict[str, Any]]:
     """Outcomes of all whole packs, as plain rows, in the order of their pixels."""
-    folder = store.file(footprints, "outcomes")
-    tables = (pq.read_table(io.BytesIO(store.read(store.file(folder, name)))) for name in store.names(folder))
+    tables = (pq.read_table(io.BytesIO(store.read(path))) for path in store.packs(footprints, "outcomes"))
     return sorted((row for table in tables for row in table.to_pylist()), key=lambda row: row["pixel"])
 
 

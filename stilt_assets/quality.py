@@ -78,8 +78,7 @@ def jacobian_is_physical(path: Any, store: Store, footprints: str, pixels: int) 
 
 def _sums_of_packs(store: Store, footprints: str, pixels: int) -> np.ndarray:
     total = np.zeros(pixels)
-    for name in store.names(footprints):
-        if name.startswith("pack="):
-            table = pq.read_table(io.BytesIO(store.read(store.file(footprints, name))), columns=["row", "foot"])
-            np.add.at(total, table["row"].to_numpy(), table["foot"].to_numpy().astype(float))
+    for path in store.packs(footprints):
+        table = pq.read_table(io.BytesIO(store.read(path)), columns=["row", "foot"])
+        np.add.at(total, table["row"].to_numpy(), table["foot"].to_numpy().astype(float))
     return total

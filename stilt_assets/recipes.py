@@ -5,18 +5,19 @@ A tree of recipes: each stage's holds its own settings, its code's version, and 
 """
 
 import hashlib
-import os
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stilt_assets import footprint, jacobian, retrieval
-from stilt_assets.errors import MeteorologyGapError
+from stilt_assets.errors import MeteorologyGapError, NoArchiveError
 from stilt_assets.grid import Grid
 from stilt_assets.meteorology import Need, aggregate, need_of
 from stilt_assets.meteorology.sources import Source, find_sources
@@ -58,8 +59,7 @@ class Desk:
 
     def table(self, pixels: Recipe, name: str) -> pa.Table:
         """One of the tables of the pixels."""
-        with self.store.fs.open(self.store.file(self.folder(pixels), name), "rb") as file:
-            return pq.read_table(file)
+        return pq.read_table(io.BytesIO(self.store.read(self.store.file(self.folder(pixels), name))))
 
 
 def desk_of(key: str, settings: Settings, store: Store) -> Desk:
@@ -88,17 +88,25 @@ def pixels_recipe(desk: Desk) -> Recipe:
 
 def stamped(location: str, known: Mapping[str, Any]) -> dict[str, Any]:
     """Size, time and sha256 of a file; what is `known` of it holds while size and time stay, or once it is gone."""
-    if is_url(location) or not Path(location).exists():
-        return {name: known[name] for name in ("size", "mtime_ns", "sha256") if name in known}
-    facts = os.stat(location)  # noqa: PTH116
+    names = ("size", "mtime_ns", "sha256")
+    known = {name: known[name] for name in names if name in known}
+    if is_url(location):
+        return known or _digest_of_url(location)
+    path = Path(location)
+    if not path.exists():
+        return known
+    facts = path.stat()
     if (facts.st_size, facts.st_mtime_ns) == (known.get("size"), known.get("mtime_ns")):
-        return {"size": facts.st_size, "mtime_ns": facts.st_mtime_ns, "sha256": known["sha256"]}
-    with Path(location).open("rb") as file:
-        return {
-            "size": facts.st_size,
-            "mtime_ns": facts.st_mtime_ns,
-            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
-        }
+        return known
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"size": facts.st_size, "mtime_ns": facts.st_mtime_ns, "sha256": sha256}
+
+
+def _digest_of_url(location: str) -> dict[str, Any]:
+    with fsspec.open(location, "rb") as file:
+        content: bytes = file.read()  # pyright: ignore[reportAttributeAccessIssue]
+    return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def meteorology_recipe(desk: Desk, pixels: Recipe) -> tuple[Recipe, Need, list[Source], dict[str, Any]]:
@@ -120,16 +128,14 @@ def meteorology_recipe(desk: Desk, pixels: Recipe) -> tuple[Recipe, Need, list[S
     before = desk.record.result_of("meteorology") or {}
     try:
         sources = find_sources(chosen.product, chosen.source, need.hours)
-    except MeteorologyGapError:
+    except (MeteorologyGapError, NoArchiveError):
         old = before.get("made_from", {})
         if {name: value for name, value in old.items() if name != "sources"} == made_from:
             return Recipe("meteorology", old), need, [], before["files"]  # the files are gone, their aggregate is not
         raise
     known = before.get("files", {})
     files = {str(source.path): stamped(str(source.path), known.get(str(source.path), {})) for source in sources}
-    recipe = Recipe(
-        "meteorology", made_from | {"sources": {Path(path).name: facts["sha256"] for path, facts in files.items()}}
-    )
+    recipe = Recipe("meteorology", made_from | {"sources": [facts["sha256"] for facts in files.values()]})
     return recipe, need, sources, files
 
 
@@ -144,6 +150,18 @@ def particles_recipe(desk: Desk, pixels: Recipe, meteorology: Recipe) -> Recipe:
         "keep": desk.settings.keep,
     }
     return Recipe("particles", made_from)
+
+
+def kept_elsewhere(desk: Desk, particles: Recipe) -> list[str]:
+    """Results that hold the same particles and at least as much of them as is to be kept, or as gridding needs."""
+    enough = {"endpoints": ("core", "full"), "core": ("core", "full"), "full": ("full",)}[desk.settings.keep]
+    return [
+        name
+        for name, entry in desk.record.results.items()
+        if name.startswith(f"{particles.stage}-")
+        and entry["made_from"]["keep"] in enough
+        and entry["made_from"] | {"keep": ""} == dict(particles.made_from) | {"keep": ""}
+    ]
 
 
 def footprints_recipe(desk: Desk, pixels: Recipe, particles: Recipe) -> Recipe:

@@ -103,6 +103,8 @@ class Record:
     current: dict[str, str] = field(default_factory=dict)
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     superseded: list[dict[str, Any]] = field(default_factory=list)
+    under_way: str = ""  # the footprints that are being made
+    changed: set[str] = field(default_factory=set, compare=False)  # what of it this process has changed
 
     @property
     def scene(self) -> Scene:
@@ -118,9 +120,17 @@ class Record:
         """The entry of a result, made if it is new."""
         return self.results.setdefault(recipe.name, {"made_from": dict(recipe.made_from), **facts})
 
+    def go_under_way(self, name: str) -> None:
+        """Say which footprints are being made now; none if empty."""
+        self.under_way = name
+        self.changed.add("under_way")
+
     def finish(self, recipe: Recipe, summary: Mapping[str, Any]) -> None:
         """Make a result the current one of its stage and say what differs from the one before."""
         self.begin(recipe)["summary"] = dict(summary)
+        self.changed.add(recipe.stage)
+        if recipe.stage == "footprints":
+            self.go_under_way("")
         before = self.current.get(recipe.stage)
         if before and before != recipe.name:
             differs = recipe.differences(self.results[before]["made_from"])
@@ -129,7 +139,10 @@ class Record:
         self.current[recipe.stage] = recipe.name
 
     def save(self, store: Store) -> None:
-        """Write `scene.json`, if it differs."""
+        """Write `scene.json`, if it differs, with what another process has put there meanwhile."""
+        path = store.record(self.key)
+        if store.exists(path):
+            self._take_over(load_record(store, self.key))
         scene = self.scene
         content = {
             "scene": self.key,
@@ -140,11 +153,22 @@ class Record:
             "current": {stage: self.current[stage] for stage in STAGES if stage in self.current},
             "results": self.results,
             "superseded": self.superseded,
+            "under_way": self.under_way,
         }
         data = (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
-        path = store.record(self.key)
         if not store.exists(path) or store.read(path) != data:
             store.write(path, data)
+
+    def _take_over(self, there: "Record") -> None:
+        """Keep of the record in the store whatever this process has not changed."""
+        if "retrieval" not in self.changed and there.retrieval.get("path") != self.retrieval.get("path"):
+            self.retrieval = there.retrieval
+        if "under_way" not in self.changed:
+            self.under_way = there.under_way
+        self.results = there.results | self.results
+        self.current = there.current | {stage: name for stage, name in self.current.items() if stage in self.changed}
+        entries = {entry["result"]: entry for entry in (*there.superseded, *self.superseded)}
+        self.superseded = [entry for name, entry in entries.items() if name not in self.current.values()]
 
 
 def load_record(store: Store, key: str) -> Record:
@@ -156,4 +180,6 @@ def load_record(store: Store, key: str) -> Record:
             f"scene '{key}' is not in the store {store.root}; register it with: stilt-assets scenes add FILE"
         )
     content = json.loads(store.read(path))
-    return Record(key, content["retrieval"], content["current"], content["results"], content["superseded"])
+    return Record(
+        key, content["retrieval"], content["current"], content["results"], content["superseded"], content["under_way"]
+    )

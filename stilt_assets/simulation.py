@@ -16,6 +16,7 @@ from stilt_assets.receptor import Receptor
 from stilt_assets.scene import digest
 
 _SEEDS = 10**9
+TRANSIENT = frozenset({"timeout", "killed"})  # reasons that may not hold another time: such pixels run again
 
 
 class Status(IntEnum):

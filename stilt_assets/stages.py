@@ -25,6 +25,7 @@ from stilt_assets.recipes import (
     Desk,
     footprints_recipe,
     jacobian_recipe,
+    kept_elsewhere,
     meteorology_recipe,
     particles_recipe,
     pixels_recipe,
@@ -66,9 +67,13 @@ def make_pixels(desk: Desk) -> Done:
         write_pixels(folder, found, desk.settings.simulation.top)
     digests = {name: _digest_of(desk.table(recipe, f"{name}.parquet")) for name in ("receptors", "kernels")}
     source |= stamped(source["path"], source)
+    size = desk.store.size(desk.folder(recipe))
     desk.record.begin(recipe)["digests"] = digests
     return _finish(
-        desk, recipe, {"pixels": len(found.pixels), "dropped": dict(found.dropped), "product": found.product}, started
+        desk,
+        recipe,
+        {"pixels": len(found.pixels), "dropped": dict(found.dropped), "product": found.product, "bytes": size},
+        started,
     )
 
 
@@ -96,11 +101,13 @@ def make_meteorology(desk: Desk) -> Done:
     with desk.store.building(desk.folder(recipe), CERTIFICATE) as folder:
         made = aggregate.make_aggregate(folder, desk.settings.meteorology.product, need, sources, receptors, digests)
     desk.record.begin(recipe)["files"] = files
-    summary = {name: made[name] for name in ("product", "cells", "pixels_outside", "margin_km")}
+    summary = {name: made[name] for name in ("product", "cells", "pixels_outside")}
     summary |= {
+        "margin_km": min(made["margins_km"].values()),
         "hours": len(made["hours"]),
         "levels": len(made["levels"]),
         "files": [entry["name"] for entry in made["sources"]],
+        "bytes": desk.store.size(desk.folder(recipe)),
     }
     return _finish(desk, recipe, summary, started)
 
@@ -115,20 +122,32 @@ def make_footprints(
     recipe = footprints_recipe(desk, pixels, particles)
     receptors = receptors_from(desk.table(pixels, "receptors.parquet"))
     # How the scene is cut belongs to its particles' files: another pack size leaves those that are there as they are.
-    at_most = desk.record.begin(particles, pack_pixels=desk.settings.packs.pixels)["pack_pixels"]
+    elsewhere = kept_elsewhere(desk, particles)
+    wanted = desk.record.results[elsewhere[0]]["pack_pixels"] if elsewhere else desk.settings.packs.pixels
+    at_most = desk.record.begin(particles, pack_pixels=wanted)["pack_pixels"]
     packs = pack.cut([each.longitude for each in receptors], [each.latitude for each in receptors], at_most)
+    folders = [name for name in elsewhere if desk.record.results[name]["pack_pixels"] == at_most]
+    kept_from = [desk.store.result(desk.record.key, name) for name in folders]
+    made = pack.Packs(desk.store, desk.folder(particles), desk.folder(recipe), desk.settings.keep, kept_from)
+    if _all_made(made, len(packs)) and "summary" in desk.record.results.get(recipe.name, {}):
+        tell(Progress(len(receptors), len(receptors), len(packs), len(packs)))
+        desk.record.finish(particles, desk.record.results[particles.name]["summary"])
+        return _done(desk, recipe, False, started)
     desk.record.begin(recipe, pack_pixels=at_most)
+    desk.record.go_under_way(recipe.name)
     desk.record.save(desk.store)
-    with desk.store.local(desk.store.file(desk.folder(meteorology), aggregate.NAME)) as file:
-        made = pack.Packs(desk.store, desk.folder(particles), desk.folder(recipe), desk.settings.keep)
+    meteorology_file = desk.store.file(desk.folder(meteorology), aggregate.NAME)
+    with desk.store.alone(made.footprints), desk.store.local(meteorology_file) as file:
         work = Workplace(made, desk.simulation, desk.grid, file, desk.settings.packs.timeout)
-        if all(made.is_whole(number) for number in range(len(packs))) and "summary" in desk.record.results[recipe.name]:
-            desk.record.finish(particles, desk.record.results[particles.name]["summary"])
-            return _done(desk, recipe, False, started)
         kernels = kernels_from(desk.table(pixels, "kernels.parquet"))
         run_packs(work, packs, receptors, kernels, desk.settings.packs.workers or cores(), tell, stopped)
         desk.store.remove(desk.store.unfinished(made.footprints))
     return _sum_up(desk, particles, recipe, len(packs), started)
+
+
+def _all_made(made: pack.Packs, packs: int) -> bool:
+    numbers = range(packs)
+    return all(made.is_whole(number) for number in numbers) and not any(made.lost_for_now(number) for number in numbers)
 
 
 def _sum_up(desk: Desk, particles: Recipe, recipe: Recipe, packs: int, started: float) -> Done:
@@ -159,7 +178,7 @@ def make_jacobian(desk: Desk) -> Done:
         facts={
             "title": f"Jacobian of {desk.record.key}: surface influence of each pixel",
             "scene": desk.record.key,
-            "made_from": [result.name for result in (pixels, meteorology, particles, footprints)],
+            "made_from": [result.name for result in (pixels, meteorology, footprints)],
         },
     )
     with desk.store.building(desk.folder(recipe), jacobian.MARKER) as folder:

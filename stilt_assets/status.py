@@ -32,17 +32,17 @@ def status_of(store: Store, key: str) -> SceneStatus:
     """Where a scene stands. UnknownSceneError if it is not in the store."""
     record = load_record(store, key)
     pixels = (record.result_of("pixels") or {}).get("summary", {})
-    name = _newest_footprints(record)
+    name = record.under_way or record.current.get("footprints")
     rows = pack.read_outcomes(store, store.result(key, name)) if name else []
     aside = store.names(store.unfinished(store.result(key, name))) if name else []
     counted = pack.summary_of(rows)
     total = pixels.get("pixels", 0)
     outcomes = {status: int(counted[status]) for status in ("ok", "empty", "failed")}
-    done = store.names(store.file(store.result(key, name), "outcomes")) if name else []
+    done = store.packs(store.result(key, name), "outcomes") if name else []
     packs = -(-total // record.results[name]["pack_pixels"]) if name else 0
     return SceneStatus(
         scene=key,
-        state=_state(record, name),
+        state=_state(record),
         pixels=total,
         outcomes=outcomes | {"missing": total - len(rows), "waiting_for_their_pack": len(aside)},
         reasons=counted["reasons"],
@@ -54,17 +54,10 @@ def status_of(store: Store, key: str) -> SceneStatus:
     )
 
 
-def _newest_footprints(record: Record) -> str | None:
-    """The footprints under way, or else the current ones."""
-    under_way = [
-        name for name, entry in record.results.items() if name.startswith("footprints-") and "summary" not in entry
-    ]
-    return under_way[-1] if under_way else record.current.get("footprints")
-
-
-def _state(record: Record, footprints: str | None) -> str:
-    if "jacobian" in record.current:
+def _state(record: Record) -> str:
+    jacobian, footprints = record.result_of("jacobian"), record.current.get("footprints")
+    if record.under_way:
+        return "started"
+    if jacobian and footprints == f"footprints-{jacobian['made_from']['footprints']}":
         return "done"
-    if "footprints" in record.current:
-        return "footprints"
-    return "started" if footprints or record.current else "registered"
+    return "footprints" if footprints else "registered"

@@ -6,6 +6,8 @@ place and renamed, on an object store an object is whole by nature and a folder'
 """
 
 import errno
+import fcntl
+import hashlib
 import os
 import shutil
 import tempfile
@@ -19,7 +21,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from stilt_assets.errors import DiskFullError, StoreError
+from stilt_assets.errors import BusyError, DiskFullError, StoreError
 from stilt_assets.settings import is_url
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -35,6 +37,14 @@ def _in_words(doing: str, where: str) -> Iterator[None]:
         if error.errno in _FULL:
             raise DiskFullError(f"no room left while {doing} {where}; free some space and run again") from error
         raise StoreError(f"{doing} {where} failed: {what}") from error
+
+
+def _to_disk(folder: Path) -> None:
+    """See that what was written outlives a power cut."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,11 @@ class Store:
     def pack(self, folder: str, number: int, *kind: str) -> str:
         """A pack's parquet file, below `kind` if given."""
         return self.file(folder, *kind, f"pack={number:05d}.parquet")
+
+    def packs(self, folder: str, *kind: str) -> list[str]:
+        """The pack files that are there, in the order of their numbers."""
+        place = self.file(folder, *kind)
+        return [self.file(place, name) for name in self.names(place) if name.startswith("pack=")]
 
     def unfinished(self, folder: str, *names: str) -> str:
         """What a pack that is not yet whole keeps of its finished pixels."""
@@ -155,8 +170,10 @@ class Store:
                 yield work
                 if place is None:
                     self._upload(work, folder, marker)
-                elif not place.exists():
+                elif not (place / marker).exists():
+                    shutil.rmtree(place, ignore_errors=True)  # a folder without its marker is none
                     work.chmod(0o755)
+                    _to_disk(work)
                     work.rename(place)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
@@ -168,6 +185,20 @@ class Store:
         )
         for path in files:
             self.fs.put_file(str(path), self.file(folder, path.relative_to(work).as_posix()))
+
+    @contextmanager
+    def alone(self, folder: str) -> Iterator[None]:
+        """Be the only process of this machine that works in a folder; BusyError if another one does."""
+        name = hashlib.sha256(folder.encode()).hexdigest()[:16]
+        with (Path(tempfile.gettempdir()) / f"stilt-assets-{os.getuid()}-{name}.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise BusyError(f"another process works in {folder}; wait for it or stop it") from error
+            try:
+                yield
+            finally:
+                Path(file.name).unlink(missing_ok=True)
 
     @contextmanager
     def local(self, path: str) -> Iterator[Path]:

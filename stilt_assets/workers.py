@@ -5,11 +5,10 @@ Worker processes side by side, one pixel each at a time; a stop takes effect at 
 system kills costs a second attempt of its pixel, not the scene.
 """
 
-import ctypes
 import multiprocessing
 import os
 import signal
-import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -18,14 +17,14 @@ from multiprocessing import forkserver
 
 import numpy as np
 
-from stilt_assets.errors import StoppedError
+from stilt_assets.errors import StiltAssetsError, StoppedError
 from stilt_assets.pixel import Job, Workplace, give_up, run_pixel
 from stilt_assets.receptor import Kernel, Receptor
 
-_ATTEMPTS = 3
+_ATTEMPTS = 3  # of a pixel under which workers are killed
+_DEATHS = 9  # of workers in a row, after which the machine is to blame
 _POLL = 0.2  # s between looks at whether to stop
 _FOR_THE_MAIN_PROCESS = (signal.SIGINT, signal.SIGTERM)
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @dataclass(frozen=True)
@@ -74,12 +73,24 @@ class Run:
     ) -> None:
         self.work, self.packs, self.tell, self.stopped = work, packs, tell, stopped
         self.whole = {number for number in range(len(packs)) if work.packs.is_whole(number)}
+        self._reopen()
         before = work.packs.finished_pixels()
-        self.left = {
-            number: set(pixels.tolist()) - before for number, pixels in enumerate(packs) if number not in self.whole
-        }
+        opened = (number for number in range(len(packs)) if number not in self.whole)
+        self.left = {number: set(packs[number].tolist()) - before for number in opened}
         self.jobs = self._jobs(receptors, kernels)
         self.running: dict[Future, Job | int] = {}
+        self.refused: list[Job | int] = []  # a broken pool did not take them
+        self.suspects: list[Job | int] = []  # ran when a worker was killed: each runs again on its own
+        self.on_its_own = False
+        self.deaths = 0  # of workers, one after the other
+
+    def _reopen(self) -> None:
+        """Take whole packs apart whose lost pixels may do better now."""
+        for number in sorted(self.whole):
+            again = self.work.packs.lost_for_now(number)
+            if again:
+                self.work.packs.reopen(number, again)
+                self.whole.discard(number)
 
     def _jobs(self, receptors: Sequence[Receptor], kernels: Sequence[Kernel]) -> Iterator[Job | int]:
         """Pixels to run and, by number, packs to finish whose pixels all ran before."""
@@ -97,22 +108,17 @@ class Run:
     def with_workers(self, count: int) -> None:
         """Run until all packs are whole."""
         self.tell(self.progress())
-        if not self.left:
-            return
-        again: list[Job | int] = []
-        while True:
+        while self.left:
             try:
                 with _pool(self.work, count) as pool:
-                    self._drain(pool, count, again)
-                return
+                    self._drain(pool, count)
             except BrokenProcessPool:
-                again = [retry for job in self.running.values() if (retry := self._once_more(job)) is not None]
-                self.running.clear()
+                self._after_a_death()
 
-    def _drain(self, pool: ProcessPoolExecutor, count: int, again: list[Job | int]) -> None:
+    def _drain(self, pool: ProcessPoolExecutor, count: int) -> None:
         while True:
-            while len(self.running) < count and not self.stopped():
-                job = again.pop() if again else next(self.jobs, None)
+            while not self.stopped() and len(self.running) < (1 if self.suspects or self.on_its_own else count):
+                job = self._next()
                 if job is None:
                     break
                 self._submit(pool, job)
@@ -122,26 +128,59 @@ class Run:
             for future in done:
                 future.result()  # raises what a worker raised
                 self._note(pool, self.running.pop(future))
-        if self.stopped() and self.left:
+        if self.left:
             state = self.progress()
             raise StoppedError(f"stopped with {state.pixels_done} of {state.pixels} pixels done; run again to go on")
 
+    def _next(self) -> Job | int | None:
+        if self.suspects:
+            self.on_its_own = True
+            return self.suspects.pop(0)
+        return next(self.jobs, None)
+
     def _submit(self, pool: ProcessPoolExecutor, job: Job | int) -> None:
-        future = pool.submit(_finish, job, self.packs[job].tolist()) if isinstance(job, int) else pool.submit(_run, job)
+        try:
+            if isinstance(job, int):
+                future = pool.submit(_finish, job, self.packs[job].tolist())
+            else:
+                future = pool.submit(_run, job)
+        except BrokenProcessPool:
+            self.refused.append(job)
+            raise
         self.running[future] = job
 
+    def _after_a_death(self) -> None:
+        """Sort out what ran when the system killed a worker: only a job that ran on its own is charged with it."""
+        jobs = self.refused.copy()
+        for future, job in self.running.items():
+            if future.done() and future.exception() is None:
+                self.suspects += self._count_in(job)
+            else:
+                jobs.append(job)
+        self.running.clear()
+        self.refused.clear()
+        self.on_its_own = False
+        self.deaths += 1
+        if self.deaths > _DEATHS:
+            raise StiltAssetsError(f"{self.deaths} workers were killed one after the other: out of memory?")
+        retries = [self._once_more(job) for job in jobs] if len(jobs) == 1 else jobs
+        self.suspects = [*(job for job in retries if job is not None), *self.suspects]
+
     def _note(self, pool: ProcessPoolExecutor, job: Job | int) -> None:
+        self.deaths = 0
+        self.on_its_own = False
+        for pack in self._count_in(job):
+            self._submit(pool, pack)
+        self.tell(self.progress())
+
+    def _count_in(self, job: Job | int) -> list[int]:
+        """Count a job as done; the packs that can be finished now."""
         if isinstance(job, int):
             self.whole.add(job)
             del self.left[job]
-        else:
-            self._has_outcome(job)
-            if not self.left[job.pack]:
-                self._submit(pool, job.pack)
-        self.tell(self.progress())
-
-    def _has_outcome(self, job: Job) -> None:
+            return []
         self.left[job.pack].discard(job.receptor.pixel)
+        return [] if self.left[job.pack] else [job.pack]
 
     def _once_more(self, job: Job | int) -> Job | int | None:
         """What to do again after a worker was killed under a job."""
@@ -150,8 +189,7 @@ class Run:
         if job.attempt < _ATTEMPTS:
             return replace(job, attempt=job.attempt + 1)
         give_up(self.work, job, "killed", f"{_ATTEMPTS} workers were killed while they ran this pixel: out of memory?")
-        self._has_outcome(job)
-        return job.pack if not self.left[job.pack] else None
+        return next(iter(self._count_in(job)), None)
 
 
 def _pool(work: Workplace, count: int) -> ProcessPoolExecutor:
@@ -175,8 +213,14 @@ def _begin(work: Workplace) -> None:
     _workplace = work
     for number in _FOR_THE_MAIN_PROCESS:
         signal.signal(number, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_end_with_the_main_process, daemon=True).start()
+
+
+def _end_with_the_main_process() -> None:
+    main = multiprocessing.parent_process()
+    if main is not None:
+        main.join()
+        os._exit(1)
 
 
 def _run(job: Job) -> None:

@@ -104,7 +104,7 @@ def test_expected_failures_show_their_line_and_reason(place: Place) -> None:
     data = failure.step_failure_data.user_failure_data
     assert data is not None
     assert "no folder" in data.description
-    assert data.metadata["reason"].value == "meteorology"
+    assert data.metadata["reason"].value == "no_archive"
 
 
 def test_a_stage_alone_says_what_must_be_made_first(place: Place) -> None:

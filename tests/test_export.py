@@ -50,7 +50,8 @@ def made(folder: Path, grid: Grid) -> Desk:
     }
     (folder / "settings.yaml").write_text(yaml.safe_dump(settings))
     results = {
-        names["particles"]: {"made_from": {"hours_back": 2}},
+        names["pixels"]: {"digests": {"receptors": "r"}},
+        names["particles"]: {"made_from": {"hours_back": 2, "receptors": "r"}},
         names["footprints"]: {"made_from": {"grid": asdict(grid)}},
     }
     record = Record(KEY, {}, names, results)

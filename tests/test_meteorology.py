@@ -283,17 +283,20 @@ def test_the_certificate_says_what_was_made_from_what(hrrr: Path, tmp_path: Path
     assert made == {
         "product": "hrrr",
         "hours": ["2019-05-30T05Z", "2019-05-30T06Z"],
+        "box": made["box"],
         "box_needed": list(ALL),
         "cells": [59, 41],
         "cells_of_files": [59, 41],
         "pixels_outside": 0,
-        "margin_km": 12.0,
+        "margins_km": made["margins_km"],
         "sources": [
             {"name": EARLY, "sha256": hashlib.sha256((hrrr / EARLY).read_bytes()).hexdigest()},
             {"name": LATE, "sha256": hashlib.sha256((hrrr / LATE).read_bytes()).hexdigest()},
         ],
     }
     assert (len(levels), levels[0], levels[-1]) == (20, 1.0, 0.47675)
+    assert made["box"] == pytest.approx([-113.15, 40.10, -110.89, 41.41], abs=0.01)
+    assert min(made["margins_km"].values()) == made["margins_km"]["south"] == 12.0
 
 
 def test_the_same_need_gives_the_same_bytes(hrrr: Path, tmp_path: Path) -> None:
@@ -428,7 +431,7 @@ def test_pixels_outside_the_files_are_counted_if_some_are(hrrr: Path, tmp_path: 
     lon, lat = (2 * coords[name][1][20, 0] - coords[name][1][20, 1] for name in ("lon", "lat"))
     made = aggregated(tmp_path / "out", found(hrrr, 5, 6), receptors=[CENTRE, over(lon, lat), CENTRE])
     assert made["pixels_outside"] == 1
-    assert made["margin_km"] == pytest.approx(-3.0, abs=0.05)  # one cell to the west
+    assert made["margins_km"]["west"] == pytest.approx(-3.0, abs=0.05)  # one cell to the west
 
 
 def test_a_box_that_the_files_do_not_reach_is_told(hrrr: Path, tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ import pytest
 import zarr
 from place import BOUNDS, GRID, KEY, Place, contents, leftovers
 
-from stilt_assets.errors import UsageError
+from stilt_assets.errors import StoppedError, UsageError
 from stilt_assets.jacobian import read_array
+from stilt_assets.pack import Packs
 from stilt_assets.recipes import desk_of, verdicts
 from stilt_assets.stages import make_footprints, make_jacobian, make_meteorology, make_pixels
+from stilt_assets.status import status_of
 
 WHOLE = [-112.6, 40.2, -111.3, 41.2]
 
@@ -118,17 +120,12 @@ def test_what_is_kept_changes_no_footprint(undisturbed: Place, place: Place, kee
     place.make()
     assert {path.name for path in place.result("particles").iterdir()} == folders
     assert place.result("particles").name != undisturbed.result("particles").name
-    assert differ(place, undisturbed) <= {"zarr.json"}  # which says what it was made from
+    assert contents(jacobian(place)) == contents(jacobian(undisturbed))
     names = [name for name in contents(place.result("footprints")) if name.startswith("pack=")]
     for name in names:
         assert (place.result("footprints") / name).read_bytes() == (
             undisturbed.result("footprints") / name
         ).read_bytes()
-
-
-def differ(one: Place, other: Place) -> set[str]:
-    left, right = contents(jacobian(one)), contents(jacobian(other))
-    return {name for name in left.keys() | right.keys() if left.get(name) != right.get(name)}
 
 
 def test_pack_size_workers_and_timeout_change_no_result(undisturbed: Place, place: Place) -> None:
@@ -297,6 +294,8 @@ def test_an_aggregate_outlives_the_files_it_was_made_from(tmp_path: Path, shared
         file.unlink()
     place.retrieval.unlink()
     assert place.make() == []
+    archive.rmdir()
+    assert place.make() == []
 
 
 def test_rows_are_what_the_outcomes_say(undisturbed: Place) -> None:
@@ -304,3 +303,105 @@ def test_rows_are_what_the_outcomes_say(undisturbed: Place) -> None:
     assert np.allclose(sums, [row["row_sum"] for row in outcomes(undisturbed)], rtol=1e-6)
     errors = read_array(jacobian(undisturbed), "obs/mc_error")
     assert np.allclose(errors, [row["mc_error"] for row in outcomes(undisturbed)])
+
+
+def test_a_renamed_meteorology_file_is_the_same_meteorology(tmp_path: Path, shared: Path) -> None:
+    archive = tmp_path / "archive"
+    (archive / "deep").mkdir(parents=True)
+    for number, file in enumerate(sorted((shared / "data" / "hrrr").iterdir())):
+        (archive / f"file{number}").write_bytes(file.read_bytes())
+    place = Place(tmp_path / "place", shared, meteorology={"product": "hrrr", "source": str(archive)})
+    place.add()
+    place.make()
+    (archive / "file1").rename(archive / "deep" / "other")
+    assert place.make() == []
+
+
+@pytest.mark.parametrize(("first", "then"), [("core", "endpoints"), ("full", "core")])
+def test_keeping_less_needs_no_model(place: Place, first: str, then: str) -> None:
+    place.change(keep=first)
+    place.make()
+    before = contents(jacobian(place))
+    place.change(keep=then, packs__pixels=2)
+    place.make()
+    assert [row["attempts"] for row in outcomes(place)] == [0] * 9
+    ends = contents(place.result("particles"))
+    assert ends
+    assert contents(jacobian(place)) == before
+
+
+def test_pixels_that_timed_out_get_another_try_and_the_others_do_not(undisturbed: Place, place: Place) -> None:
+    place.change(packs__pixels=9, packs__timeout=0.01, targets__slc__tolerance=1.0)
+    place.make()
+    assert {row["reason"] for row in outcomes(place)} == {"timeout"}
+    lost = place.result("jacobian")
+    place.change(packs__timeout=600)
+    assert place.make() == ["footprints", "jacobian"]
+    assert {row["status"] for row in outcomes(place)} <= {"ok", "empty"}
+    assert place.result("jacobian") != lost
+    assert contents(jacobian(place)) == contents(jacobian(undisturbed))
+
+
+def test_a_whole_pack_is_taken_apart_without_a_change_to_what_stays(undisturbed: Place, place: Place) -> None:
+    place.make()
+    made = Packs(place.desk().store, str(place.result("particles")), str(place.result("footprints")), "core")
+    before = contents(place.result("particles")) | contents(place.result("footprints"))
+    made.reopen(1, set())
+    assert not made.is_whole(1)
+    pixels = sorted(made.finished_pixels())
+    assert len(pixels) == 3
+    made.finish(1, pixels)
+    assert contents(place.result("particles")) | contents(place.result("footprints")) == before
+
+
+def test_a_second_process_on_the_same_footprints_is_refused(place: Place) -> None:
+    process = place.start("stilt-assets", "run", KEY)
+    wait_for_pixels(place, 1)
+    said = place.cli("run", KEY, code=1).stderr
+    assert "another process works in" in said.splitlines()[-1]
+    _, told = process.communicate(timeout=200)
+    assert process.returncode == 0, told
+
+
+def test_workers_end_with_the_process_that_started_them(place: Place) -> None:
+    place.change(simulation__particles=400, packs__workers=1)
+    process = place.start("stilt-assets", "run", KEY)
+    worker = worker_of(process.pid)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    end = time.monotonic() + 30
+    while Path(f"/proc/{worker}").exists() and "Z" not in Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1]:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_damaged_result_is_made_again(place: Place) -> None:
+    place.make()
+    before = contents(place.result("pixels"))
+    (place.result("pixels") / "pixels.parquet").unlink()
+    assert place.make() == ["pixels"]
+    assert contents(place.result("pixels")) == before
+
+
+def test_scenes_added_during_a_run_are_not_undone_by_it(place: Place) -> None:
+    desk = place.desk()
+    make_pixels(desk)
+    other = place.desk()
+    other.record.retrieval = other.record.retrieval | {"path": "/elsewhere.nc"}
+    other.record.changed.add("retrieval")
+    other.record.save(other.store)
+    desk.record.save(desk.store)
+    assert place.desk().record.retrieval["path"] == "/elsewhere.nc"
+
+
+def test_status_tells_of_the_footprints_under_way_and_of_the_current_ones(undisturbed: Place, place: Place) -> None:
+    store = place.desk().store
+    place.make()
+    assert (status_of(store, KEY).state, status_of(store, KEY).outcomes["missing"]) == ("done", 0)
+    place.change(simulation__seed=1)
+    with pytest.raises(StoppedError):
+        make_footprints(place.desk(), stopped=lambda: True)
+    assert (status_of(store, KEY).state, status_of(store, KEY).outcomes["missing"]) == ("started", 9)
+    place.change(simulation__seed=0)
+    place.make()
+    assert (status_of(store, KEY).state, status_of(store, KEY).outcomes["missing"]) == ("done", 0)

@@ -34,7 +34,8 @@ def lay_out(folder: Path) -> Path:
     """
     Write `inbox/`, `meteorology/` and `settings.yaml` of the demo scene into a folder; the settings' path is returned.
 
-    Each file appears whole. One that already holds the same bytes is left as it is; another under its name is replaced.
+    Each file appears whole. Inputs that already hold the same bytes are left as they are, others under their names are
+    replaced; settings that are there stay, as somebody may have changed them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".demo-", dir=folder) as name:
@@ -47,6 +48,7 @@ def lay_out(folder: Path) -> Path:
         (staged / SETTINGS_NAME).write_text(SETTINGS, encoding="utf-8")
         for made in sorted(path for path in staged.rglob("*") if path.is_file()):
             target = folder / made.relative_to(staged)
-            if not target.is_file() or target.read_bytes() != made.read_bytes():
+            theirs = made.name == SETTINGS_NAME and target.exists()
+            if not theirs and (not target.is_file() or target.read_bytes() != made.read_bytes()):
                 made.replace(target)
     return folder / SETTINGS_NAME

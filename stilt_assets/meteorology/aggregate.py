@@ -52,11 +52,12 @@ def make_aggregate(
         "product": product,
         "hours": times,
         "levels": levels,
+        "box": _extent(kept),
         "box_needed": list(need.box),
         "cells": [kept.nx, kept.ny],
         "cells_of_files": [grid.nx, grid.ny],
         "pixels_outside": _outside(kept, receptors),
-        "margin_km": _margin(kept, receptors),
+        "margins_km": _margins(kept, receptors),
         "sources": [{"name": source.path.name, "sha256": digests[source.path]} for source in sources],
     }
     (folder / "certificate.json").write_text(json.dumps(certificate, indent=2) + "\n")
@@ -154,13 +155,18 @@ def _outside(grid: arlmet.Grid, receptors: Sequence[Receptor]) -> int:
     return int(np.sum(~((x >= 0) & (x <= grid.nx - 1) & (y >= 0) & (y <= grid.ny - 1))))
 
 
-def _margin(grid: arlmet.Grid, receptors: Sequence[Receptor]) -> float:
-    """Distance of the outermost release point to the edge, km; negative outside."""
+def _extent(grid: arlmet.Grid) -> list[float]:
+    """West, south, east, north of a grid's points, degrees; on a projected grid they need not meet in a corner."""
+    coords = grid.calculate_coords()
+    lon, lat = (np.asarray(coords[name][1]) for name in ("lon", "lat"))
+    return [round(float(edge), 4) for edge in (lon.min(), lat.min(), lon.max(), lat.max())]
+
+
+def _margins(grid: arlmet.Grid, receptors: Sequence[Receptor]) -> dict[str, float]:
+    """Distance of the outermost release points to the grid's sides, km; negative outside."""
     x, y = _places(grid, receptors)
-    cells = np.minimum.reduce([x, y, grid.nx - 1 - x, grid.ny - 1 - y]).min()
-    size = (
-        KM_PER_DEGREE * float(np.diff(grid.calculate_coords()["lat"][-1][:2])[0])
-        if grid.is_latlon
-        else grid.projection.grid_size
-    )
-    return round(float(cells) * float(size), 1)
+    size = grid.projection.grid_size
+    if grid.is_latlon:
+        size = KM_PER_DEGREE * float(np.diff(grid.calculate_coords()["lat"][1][:2])[0])
+    sides = {"west": x.min(), "south": y.min(), "east": grid.nx - 1 - x.max(), "north": grid.ny - 1 - y.max()}
+    return {side: round(float(cells) * float(size), 1) for side, cells in sides.items()}

@@ -13,7 +13,7 @@ from pathlib import Path
 import arlmet
 import pandas as pd
 
-from stilt_assets.errors import MeteorologyError, MeteorologyGapError
+from stilt_assets.errors import MeteorologyError, MeteorologyGapError, NoArchiveError
 from stilt_assets.settings import is_url
 
 
@@ -35,7 +35,7 @@ def find_sources(product: str, folder: str, hours: Sequence[datetime]) -> list[S
     if is_url(folder):
         raise MeteorologyError(f"meteorology.source must be a folder of this machine, not {folder}")
     if not Path(folder).is_dir():
-        raise MeteorologyError(f"no folder {folder} (meteorology.source of {product})")
+        raise NoArchiveError(f"no folder {folder} (meteorology.source of {product})")
     try:
         index = arlmet.index(folder, recursive=True, cache_dir=_cache())
     except OSError as error:
