@@ -3,7 +3,7 @@
 import dagster as dg
 
 from stilt_assets.defs.assets import footprints, jacobian
-from stilt_assets.defs.metadata import checked
+from stilt_assets.defs.metadata import checked, in_one_line
 from stilt_assets.pack import read_outcomes
 from stilt_assets.quality import few_pixels_lost as _few_pixels_lost
 from stilt_assets.quality import jacobian_is_physical as _jacobian_is_physical
@@ -17,9 +17,10 @@ def few_pixels_lost(
     context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]
 ) -> dg.AssetCheckResult:
     """At most the target's tolerance of a scene's pixels failed; no Jacobian is made otherwise."""
-    desk = desk_of(context.partition_key, settings, store)
-    outcomes = read_outcomes(store, store.result(desk.record.key, desk.record.current["footprints"]))
-    return checked(_few_pixels_lost(outcomes, desk.target.tolerance))
+    with in_one_line():
+        desk = desk_of(context.partition_key, settings, store)
+        outcomes = read_outcomes(store, store.result(desk.record.key, desk.record.current["footprints"]))
+        return checked(_few_pixels_lost(outcomes, desk.target.tolerance))
 
 
 @dg.asset_check(asset=jacobian)
@@ -27,10 +28,11 @@ def jacobian_is_physical(
     context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]
 ) -> dg.AssetCheckResult:
     """H is finite and not negative, has a row per pixel, and its rows sum to what the footprint files hold."""
-    desk = desk_of(context.partition_key, settings, store)
-    current = {stage: store.result(desk.record.key, name) for stage, name in desk.record.current.items()}
-    pixels = desk.record.result_of("pixels")
-    rows = pixels["summary"]["pixels"] if pixels else 0
-    return checked(
-        _jacobian_is_physical(store.file(current["jacobian"], "jacobian.zarr"), store, current["footprints"], rows)
-    )
+    with in_one_line():
+        desk = desk_of(context.partition_key, settings, store)
+        current = {stage: store.result(desk.record.key, name) for stage, name in desk.record.current.items()}
+        pixels = desk.record.result_of("pixels")
+        rows = pixels["summary"]["pixels"] if pixels else 0
+        return checked(
+            _jacobian_is_physical(store.file(current["jacobian"], "jacobian.zarr"), store, current["footprints"], rows)
+        )
