@@ -79,8 +79,12 @@ def _found(file: str, settings: Settings) -> str:
 @scenes_app.command("list")
 def scenes_list() -> None:
     """Print the keys of all scenes in the store, oldest first."""
-    for key in _open()[1].scenes():
+    store = _open()[1]
+    keys = store.scenes()
+    for key in keys:
         typer.echo(key)
+    if not keys:
+        _say(f"no scenes in {store.root} yet; register some with: stilt-assets scenes add FILE")
 
 
 @app.command()
@@ -131,8 +135,7 @@ def _stoppable() -> Iterator:
 
     def note(number: int, _frame: object) -> None:
         if asked:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+            os._exit(StoppedError.exit_code)
         asked.append(number)
         _say("stopping at the next pixel; once more stops at once and loses the pixels under way")
 
@@ -179,7 +182,9 @@ def status(
         return
     table = Table("scene", "state", "pixels", "ok", "empty", "failed", "missing", "packs", "seconds", "why")
     for each in found:
-        why = ", ".join(f"{count} {reason}" for reason, count in each.reasons.items())
+        waiting = each.outcomes["waiting_for_their_pack"]
+        notes = [f"{count} {reason}" for reason, count in each.reasons.items()]
+        why = ", ".join([*notes, f"{waiting} of the missing are done and wait for their pack"] if waiting else notes)
         counts = [str(each.outcomes[name]) for name in ("ok", "empty", "failed", "missing")]
         table.add_row(
             each.scene,
@@ -212,10 +217,14 @@ def export(
 ) -> None:
     """One pixel's footprint as CF NetCDF, every hour."""
     from stilt_assets.export import export_pixel
-    from stilt_assets.recipes import desk_of
+    from stilt_assets.recipes import desk_of, verdicts
 
-    export_pixel(desk_of(key, *_open()), pixel, to)
-    _say(f"wrote {to}")
+    desk = desk_of(key, *_open())
+    status = export_pixel(desk, pixel, to)
+    _say(f"wrote {to}" + (": no influence in the grid" if status == "empty" else ""))
+    stale = [verdict.name for verdict in verdicts(desk) if verdict.stage == "footprints" and verdict.state != "current"]
+    if stale:
+        _say(f"it is of {stale[0]}, which other settings made; see: stilt-assets why {key}")
 
 
 @app.command()

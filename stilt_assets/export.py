@@ -29,9 +29,9 @@ ABOUT = {
 }
 
 
-def export_pixel(desk: Desk, pixel: int, target: Path) -> None:
+def export_pixel(desk: Desk, pixel: int, target: Path) -> str:
     """
-    Write the footprint of a pixel of the current result to `target`.
+    Write the footprint of a pixel of the current result to `target`; the pixel's status (ok or empty) is returned.
 
     `foot` (time, lat, lon), float32, ppm m2 s µmol-1, as it was gridded (before the Jacobian's quantization); `time`
     runs over every UTC hour, oldest first. UsageError if there is no such pixel or no footprint of it.
@@ -61,6 +61,8 @@ def export_pixel(desk: Desk, pixel: int, target: Path) -> None:
     foot = _dense(desk, pixel, layout)
     if target.is_dir() or not target.name:
         raise StoreError(f"cannot write {target}: it is a folder")
+    if not target.absolute().parent.is_dir():
+        raise StoreError(f"cannot write {target}: there is no folder {target.parent}")
     beside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
     try:
         dataset = _as_dataset(foot, layout, receptors[pixel], f"{desk.record.key}, pixel {pixel}", names["footprints"])
@@ -72,6 +74,7 @@ def export_pixel(desk: Desk, pixel: int, target: Path) -> None:
         raise StoreError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
         beside.unlink(missing_ok=True)
+    return outcome["status"]
 
 
 def _dense(desk: Desk, pixel: int, layout: Layout) -> np.ndarray:

@@ -44,7 +44,9 @@ def _draw_cells(axes: Any, total: np.ndarray, extent: tuple[float, float, float,
         shown = np.where(total > 0, total, np.nan)
         how = {"norm": LogNorm(largest / 1000, largest), "cmap": "viridis_r", "interpolation": "nearest"}
         picture = axes.imshow(shown, origin="lower", extent=extent, **how)
-        axes.figure.colorbar(picture, ax=axes, label="ppm m² s µmol⁻¹", shrink=0.85, extend="min")
+        axes.figure.colorbar(
+            picture, ax=axes, label="footprint, sum over pixels and hours (ppm m² s µmol⁻¹)", shrink=0.85, extend="min"
+        )
 
 
 def _draw_pixels(axes: Any, path: Any, west: float) -> None:
