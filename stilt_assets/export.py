@@ -1,6 +1,5 @@
 """How does one pixel's footprint leave as a file that others read? As CF NetCDF, every hour, dense."""
 
-import io
 import os
 import uuid
 from datetime import UTC
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import xarray as xr
 
 from stilt_assets.errors import StoreError, UsageError
@@ -40,10 +38,8 @@ def export_pixel(desk: Desk, pixel: int, target: Path) -> str:
     if "footprints" not in names:
         raise UsageError(f"{desk.record.key} has no footprints yet; make them with: stilt-assets run {desk.record.key}")
     store = desk.store
-    table = pq.read_table(
-        io.BytesIO(store.read(store.file(store.result(desk.record.key, names["pixels"]), "receptors.parquet")))
-    )
-    receptors = receptors_from(table)
+    place = store.file(store.result(desk.record.key, names["pixels"]), "receptors.parquet")
+    receptors = receptors_from(store.table(place))
     if not 0 <= pixel < len(receptors):
         raise UsageError(f"{desk.record.key} has pixels 0 to {len(receptors) - 1}, no pixel {pixel}")
     made_from = desk.record.results[names["footprints"]]["made_from"]
@@ -81,7 +77,7 @@ def _dense(desk: Desk, pixel: int, layout: Layout) -> np.ndarray:
     store, folder = desk.store, desk.store.result(desk.record.key, desk.record.current["footprints"])
     foot = np.zeros((layout.hours, *layout.grid.shape), np.float32)
     for path in store.packs(folder):
-        table = pq.read_table(io.BytesIO(store.read(path)), filters=[("row", "==", pixel)])
+        table = store.table(path, where=("row", "==", pixel))
         hour = layout.time_of(np.zeros(len(table), int), table["hour"].to_numpy())
         foot[hour, table["y"].to_numpy(), table["x"].to_numpy()] = table["foot"].to_numpy()
     return foot

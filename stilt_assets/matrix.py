@@ -4,14 +4,12 @@ Which rows and columns does H have, and what stands in them?
 Columns run time first (UTC hours, oldest first), then lat, then lon; row i is pixel i. CSR from pack files.
 """
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from stilt_assets.errors import StiltAssetsError
 from stilt_assets.grid import Grid
@@ -64,7 +62,7 @@ class Rows:
 
 def _packs(store: Store, footprints: str, columns: Sequence[str]) -> Iterator[Mapping[str, np.ndarray]]:
     for path in store.packs(footprints):
-        table = pq.read_table(io.BytesIO(store.read(path)), columns=list(columns))
+        table = store.table(path, columns)
         yield {column: table[column].to_numpy() for column in columns}
 
 

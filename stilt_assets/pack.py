@@ -224,42 +224,37 @@ class Packs:
                 return kept, {name: ends[name] for name in names}
         return None
 
-    def _rows_of(self, path: str, pixel: int) -> Arrays:
-        content = io.BytesIO(self.store.read(path))
-        first = pq.read_schema(content).names[0]
-        table = pq.read_table(content, filters=[(first, "==", pixel)])
-        return {name: table[name].to_numpy() for name in table.column_names if name != first}
+    def _rows_of(self, path: str, pixel: int, by: str = "pixel") -> Arrays:
+        table = self.store.table(path, where=(by, "==", pixel))
+        return {name: table[name].to_numpy() for name in table.column_names if name != by}
 
     def lost_for_now(self, number: int) -> set[int]:
         """Pixels of a whole pack that failed for a reason which may not hold another time."""
-        rows = pq.read_table(
-            io.BytesIO(self.store.read(self.store.pack(self.footprints, number, "outcomes")))
-        ).to_pylist()
-        return {row["pixel"] for row in rows if row["reason"] in TRANSIENT}
+        table = self.store.table(self.store.pack(self.footprints, number, "outcomes"), ["pixel", "reason"])
+        return {row["pixel"] for row in table.to_pylist() if row["reason"] in TRANSIENT}
 
     def reopen(self, number: int, again: set[int]) -> None:
         """Take a whole pack apart, so that the pixels `again` run once more and all others do not."""
         store = self.store
         outcomes = store.pack(self.footprints, number, "outcomes")
-        tables = {
-            "cells": store.pack(self.footprints, number),
-            "endpoints": store.pack(self.particles, number, "endpoints"),
-        }
-        if self.keeps_trajectories:
-            tables["trajectories"] = store.pack(self.particles, number, "trajectories")
-        for row in pq.read_table(io.BytesIO(store.read(outcomes))).to_pylist():
-            if row["pixel"] not in again:
-                outcome = Outcome(**row | {"status": Status[row["status"]]})
-                lost = outcome.status is Status.failed
-                made = {} if lost else {name: self._rows_of(path, row["pixel"]) for name, path in tables.items()}
-                self.put_aside(outcome, made)
+        kinds = ("endpoints", "trajectories") if self.keeps_trajectories else ("endpoints",)
+        for row in store.table(outcomes).to_pylist():
+            pixel = row["pixel"]
+            if pixel in again:
+                continue
+            outcome = Outcome(**row | {"status": Status[row["status"]]})
+            made: dict[str, Arrays] = {}
+            if outcome.status is not Status.failed:
+                made = {kind: self._rows_of(store.pack(self.particles, number, kind), pixel) for kind in kinds}
+                made["cells"] = self._rows_of(store.pack(self.footprints, number), pixel, by="row")
+            self.put_aside(outcome, made)
         store.remove(outcomes)
 
 
 def read_outcomes(store: Store, footprints: str) -> list[dict[str, Any]]:
     """Outcomes of all whole packs, as plain rows, in the order of their pixels."""
-    tables = (pq.read_table(io.BytesIO(store.read(path))) for path in store.packs(footprints, "outcomes"))
-    return sorted((row for table in tables for row in table.to_pylist()), key=lambda row: row["pixel"])
+    rows = (row for path in store.packs(footprints, "outcomes") for row in store.table(path).to_pylist())
+    return sorted(rows, key=lambda row: row["pixel"])
 
 
 def summary_of(outcomes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -4,14 +4,12 @@ Is a result what it should be?
 Questions to a result, answered as plain values: whether it passes, a line for people, numbers.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import zarr
 
 from stilt_assets.jacobian import read_array
@@ -79,6 +77,6 @@ def jacobian_is_physical(path: Any, store: Store, footprints: str, pixels: int) 
 def _sums_of_packs(store: Store, footprints: str, pixels: int) -> np.ndarray:
     total = np.zeros(pixels)
     for path in store.packs(footprints):
-        table = pq.read_table(io.BytesIO(store.read(path)), columns=["row", "foot"])
+        table = store.table(path, ["row", "foot"])
         np.add.at(total, table["row"].to_numpy(), table["foot"].to_numpy().astype(float))
     return total

@@ -5,7 +5,6 @@ A tree of recipes: each stage's holds its own settings, its code's version, and 
 """
 
 import hashlib
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -14,7 +13,6 @@ from typing import Any
 
 import fsspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from stilt_assets import footprint, jacobian, retrieval
 from stilt_assets.errors import MeteorologyGapError, NoArchiveError
@@ -59,7 +57,7 @@ class Desk:
 
     def table(self, pixels: Recipe, name: str) -> pa.Table:
         """One of the tables of the pixels."""
-        return pq.read_table(io.BytesIO(self.store.read(self.store.file(self.folder(pixels), name))))
+        return self.store.table(self.store.file(self.folder(pixels), name))
 
 
 def desk_of(key: str, settings: Settings, store: Store) -> Desk:

@@ -12,13 +12,15 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from stilt_assets.errors import BusyError, DiskFullError, StoreError
@@ -122,6 +124,13 @@ class Store:
         """All bytes of a file. StoreError if it cannot be read."""
         with _in_words("reading", path):
             return self.fs.cat_file(path)
+
+    def table(
+        self, path: str, columns: Sequence[str] | None = None, where: tuple[str, str, Any] | None = None
+    ) -> pa.Table:
+        """Rows of a parquet file: those for which `where` holds; no more of the file is read than they need."""
+        with _in_words("reading", path), self.fs.open(path, "rb") as file:
+            return pq.read_table(file, columns=columns and list(columns), filters=where and [where])
 
     def write(self, path: str, content: bytes) -> None:
         """Put a file in its place, whole. DiskFullError or StoreError if that cannot be done."""
