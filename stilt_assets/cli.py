@@ -60,20 +60,27 @@ def scenes_add(files: Annotated[list[str], typer.Argument(metavar="FILE...", hel
             )
             if coverage.scene:
                 keys.append(coverage.scene.key)
-    if os.environ.get("DAGSTER_HOME"):
-        from stilt_assets.defs.partitions import add_to_instance
-
-        add_to_instance(keys)
+    _tell_dagster(keys)
     if not keys:
         _say("no target has a good pixel in these files; nothing was registered")
     for key in dict.fromkeys(keys):
         typer.echo(key)
 
 
+def _tell_dagster(keys: list[str]) -> None:
+    """Register scenes in the Dagster instance too, where there is one."""
+    if os.environ.get("DAGSTER_HOME"):
+        from stilt_assets.defs.partitions import add_to_instance
+
+        add_to_instance(keys)
+
+
 def _found(file: str, settings: Settings) -> str:
     """A file as it is named, or of that name where retrievals arrive."""
-    arrived = f"{settings.retrievals.rstrip('/')}/{file}"
-    return file if is_url(file) or Path(file).exists() or is_url(arrived) else max(file, arrived, key=os.path.exists)
+    if is_url(file) or is_url(settings.retrievals) or Path(file).exists():
+        return file
+    arrived = Path(settings.retrievals) / file
+    return str(arrived) if arrived.exists() else file
 
 
 @scenes_app.command("list")
@@ -95,9 +102,10 @@ def run(key: Key) -> None:
     run_scene(desk_of(key, *_open()))
 
 
-def run_scene(desk) -> None:
-    """All stages of a scene, with a progress bar on standard error."""
+def run_scene(desk) -> str:
+    """All stages of a scene, with a progress bar on standard error; where its Jacobian lies."""
     from stilt_assets import stages
+    from stilt_assets.jacobian import NAME
     from stilt_assets.pack import read_outcomes
     from stilt_assets.quality import few_pixels_lost, jacobian_is_physical
 
@@ -111,11 +119,12 @@ def run_scene(desk) -> None:
         raise TooManyLostError(f"{answer.line}; see: stilt-assets status {desk.record.key}")
     jacobian = stages.make_jacobian(desk)
     _tell(jacobian)
-    path = desk.store.file(jacobian.folder, "jacobian.zarr")
+    path = desk.store.file(jacobian.folder, NAME)
     physical = jacobian_is_physical(path, desk.store, footprints.folder, footprints.summary["pixels"])
     if not physical.passed:
         raise StiltAssetsError(f"the Jacobian is not physical: {physical.line}")
-    typer.echo(desk.store.file(jacobian.folder, "jacobian.zarr"))
+    typer.echo(path)
+    return path
 
 
 def _tell(done) -> None:
@@ -242,14 +251,9 @@ def demo(folder: Annotated[Path, typer.Option(help="where everything of the demo
     settings, store = _open()
     found = register(str(Path(settings.retrievals) / RETRIEVAL), settings, store)
     keys = [coverage.scene.key for coverage in found if coverage.scene]
-    if os.environ.get("DAGSTER_HOME"):
-        from stilt_assets.defs.partitions import add_to_instance
-
-        add_to_instance(keys)
+    _tell_dagster(keys)
     for key in keys:
-        desk = desk_of(key, settings, store)
-        run_scene(desk)
-        jacobian = store.file(store.result(key, desk.record.current["jacobian"]), "jacobian.zarr")
+        jacobian = run_scene(desk_of(key, settings, store))
         picture = file.parent / f"{key}.png"
         picture.write_bytes(total_footprint_map(jacobian, key))
         _say(f"map: {picture}")

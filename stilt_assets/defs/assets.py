@@ -5,6 +5,7 @@ import dagster as dg
 from stilt_assets import stages
 from stilt_assets.defs.metadata import in_one_line, particles_per_second, picture, shown
 from stilt_assets.defs.partitions import scenes
+from stilt_assets.jacobian import NAME
 from stilt_assets.picture import total_footprint_map
 from stilt_assets.recipes import desk_of
 from stilt_assets.settings import Settings
@@ -54,5 +55,5 @@ def jacobian(
     """Footprints of a scene as one matrix, a row per pixel, ppm m2 s µmol-1."""
     with in_one_line():
         done = stages.make_jacobian(desk_of(context.partition_key, settings, store))
-        png = total_footprint_map(store.file(done.folder, "jacobian.zarr"), context.partition_key, dpi=60)
+        png = total_footprint_map(store.file(done.folder, NAME), context.partition_key, dpi=60)
         return shown(done, map=picture(png, "total footprint"))

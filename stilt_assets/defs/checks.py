@@ -4,6 +4,7 @@ import dagster as dg
 
 from stilt_assets.defs.assets import footprints, jacobian
 from stilt_assets.defs.metadata import checked, in_one_line
+from stilt_assets.jacobian import NAME
 from stilt_assets.pack import read_outcomes
 from stilt_assets.quality import few_pixels_lost as _few_pixels_lost
 from stilt_assets.quality import jacobian_is_physical as _jacobian_is_physical
@@ -33,6 +34,4 @@ def jacobian_is_physical(
         current = {stage: store.result(desk.record.key, name) for stage, name in desk.record.current.items()}
         pixels = desk.record.result_of("pixels")
         rows = pixels["summary"]["pixels"] if pixels else 0
-        return checked(
-            _jacobian_is_physical(store.file(current["jacobian"], "jacobian.zarr"), store, current["footprints"], rows)
-        )
+        return checked(_jacobian_is_physical(store.file(current["jacobian"], NAME), store, current["footprints"], rows))
