@@ -20,7 +20,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --for
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test bench ui ci checks check-lock lock format clean
+.PHONY: help install demo test soak bench ui ci checks check-lock lock format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -34,6 +34,9 @@ demo: $(STAMP) ## run the example scene, offline, into demo/
 test: $(STAMP) ## run the tests with coverage; ARGS="-k grid" runs some
 	$(BIN)/python -m pytest --cov $(if $(strip $(ARGS)),--cov-fail-under=0) $(ARGS)
 
+soak: $(STAMP) ## kill, starve and damage a scene of 1,000 pixels while it runs; ARGS="--times 20"
+	$(BIN)/python tests/soak.py $(ARGS)
+
 bench: $(STAMP) ## time one scene
 	$(BIN)/python benchmarks/scene.py $(ARGS)
 
@@ -43,9 +46,10 @@ ui: $(STAMP) ## start Dagster's web page and daemon on 127.0.0.1, PORT=3000
 
 ci: checks test ## all checks and tests, cheap ones first
 
-checks: $(STAMP) ## format, lint, lock, definitions, types
+checks: $(STAMP) ## format, lint, security, lock, definitions, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/bandit -q -c pyproject.toml -r stilt_assets
 	@$(MAKE) --no-print-directory check-lock
 	$(BIN)/dagster definitions validate -w workspace.yaml
 	$(BIN)/basedpyright

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from stilt_assets.errors import StiltAssetsError, StoppedError, TooManyLostError
+from stilt_assets.errors import NotPhysicalError, StiltAssetsError, StoppedError, TooManyLostError
 from stilt_assets.settings import Settings, is_url, load_settings
 from stilt_assets.store import Store, open_store
 
@@ -95,25 +95,31 @@ def scenes_list() -> None:
 
 
 @app.command()
-def run(key: Key) -> None:
+def run(
+    key: Key,
+    retry_failed: Annotated[bool, typer.Option(help="run failed pixels again, whatever the reason")] = False,
+) -> None:
     """Do a whole scene: pixels, meteorology, footprints, jacobian. What is there already is left as it is."""
     from stilt_assets.recipes import desk_of
 
-    run_scene(desk_of(key, *_open()))
+    run_scene(desk_of(key, *_open()), retry_failed=retry_failed)
 
 
-def run_scene(desk) -> str:
+def run_scene(desk, *, retry_failed: bool = False) -> str:
     """All stages of a scene, with a progress bar on standard error; where its Jacobian lies."""
     from stilt_assets import stages
     from stilt_assets.jacobian import NAME
     from stilt_assets.pack import read_outcomes
     from stilt_assets.quality import few_pixels_lost, jacobian_is_physical
+    from stilt_assets.shard import make_footprints
 
     _tell(stages.make_pixels(desk))
     _tell(stages.make_meteorology(desk))
     with _stoppable() as stopped, _bar() as tell:
-        footprints = stages.make_footprints(desk, tell, stopped)
+        footprints = make_footprints(desk, tell, stopped, _say, retry_failed=retry_failed)
     _tell(footprints)
+    if not footprints.summary["crop_was_large_enough"]:
+        _say(str(footprints.summary["crop"]))
     answer = few_pixels_lost(read_outcomes(desk.store, footprints.folder), desk.target.tolerance)
     if not answer.passed:
         raise TooManyLostError(f"{answer.line}; see: stilt-assets status {desk.record.key}")
@@ -122,17 +128,18 @@ def run_scene(desk) -> str:
     path = desk.store.file(jacobian.folder, NAME)
     physical = jacobian_is_physical(path, desk.store, footprints.folder, footprints.summary["pixels"])
     if not physical.passed:
-        raise StiltAssetsError(f"the Jacobian is not physical: {physical.line}")
+        raise NotPhysicalError(f"the Jacobian is not physical: {physical.line}")
     typer.echo(path)
     return path
 
 
 def _tell(done) -> None:
-    shown = {
-        name: value for name, value in done.summary.items() if isinstance(value, int | float | str) and name != "bytes"
-    }
+    said = {"bytes", "crop", "crop_was_large_enough"}  # elsewhere, or not for a line
+    shown = {name: value for name, value in done.summary.items() if isinstance(value, int | float | str)}
     numbers = ", ".join(
-        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in shown.items()
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in shown.items()
+        if name not in said
     )
     _say(f"{done.stage:<11} {done.name}  {f'{done.seconds:.1f} s' if done.made else 'as before'}  {numbers}")
 
@@ -197,7 +204,7 @@ def status(
         counts = [str(each.outcomes[name]) for name in ("ok", "empty", "failed", "missing")]
         table.add_row(
             each.scene,
-            each.state,
+            f"{each.state}, {each.gaps} gaps" if each.gaps else each.state,
             str(each.pixels),
             *counts,
             f"{each.packs_done}/{each.packs}",
@@ -205,6 +212,19 @@ def status(
             why,
         )
     Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+@app.command()
+def reasons() -> None:
+    """Why pixels and scenes fail: what each reason means, what is done, and who does what."""
+    from stilt_assets.reasons import REASONS
+
+    table = Table("reason", "transient", "means", "what is done", "who", "does what")
+    for each in REASONS.values():
+        table.add_row(
+            each.name, "yes" if each.transient else "no", each.means, each.remedy.value, each.reader, each.then
+        )
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 @app.command()
@@ -268,6 +288,8 @@ def main() -> None:
     """Entry point: expected failures become one line and an exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupted)
+    # A worker that is killed leaves semaphores; Python's tracker takes them away, and need not tell the user.
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     try:
         app()
     except StiltAssetsError as error:

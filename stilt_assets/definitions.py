@@ -1,14 +1,33 @@
 """What does the code location hold? Room by room."""
 
+import os
+
 import dagster as dg
 
 from stilt_assets.defs import assets, checks
 from stilt_assets.defs.resources import SettingsResource, StoreResource
 
+EXECUTORS = {
+    # A scene's steps follow one another, and a shard brings its own processes: a process per step only costs.
+    "in_process": dg.in_process_executor,
+    # One shard after the other, as each keeps all cores busy, in a process that may be killed without the others.
+    "multiprocess": dg.multiprocess_executor.configured(
+        {
+            "max_concurrent": 1,
+            "start_method": {"forkserver": {"preload_modules": ["stilt_assets.definitions"]}},
+        },
+        name="multiprocess",
+    ),
+}
+
 defs = dg.Definitions(
     assets=[assets.pixels, assets.meteorology, assets.footprints, assets.jacobian],
-    asset_checks=[checks.few_pixels_lost, checks.jacobian_is_physical],
+    asset_checks=[
+        checks.few_pixels_lost,
+        checks.crop_was_large_enough,
+        checks.no_gaps,
+        checks.jacobian_is_physical,
+    ],
     resources={"settings": SettingsResource(), "store": StoreResource()},
-    # A scene's steps follow one another, and footprints brings its own processes: a process per step only costs.
-    executor=dg.in_process_executor,
+    executor=EXECUTORS[os.environ.get("STILT_ASSETS_EXECUTOR", "in_process")],
 )

@@ -1,20 +1,37 @@
 """
 Which failures do we expect?
 
-One family, each with a `reason` for machines and one clear line for people: what, where, what to do. Everything
-else is a bug and keeps its traceback.
+One family, each with a `reason` of the one table for machines and one clear line for people: what, where, what to do.
+Everything else is a bug and keeps its traceback.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from stilt_assets.reasons import REASONS
 
 
 class StiltAssetsError(Exception):
-    """A failure that we expect."""
+    """A failure that we expect; `reason` is a word of the table in `reasons`."""
 
-    reason: ClassVar[str] = "error"
+    reason: str
     exit_code: ClassVar[int] = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Come back whole from a worker process, whatever the constructor takes."""
+        return _again, (type(self), str(self)), vars(self)
+
+    @property
+    def transient(self) -> bool:
+        """Whether it may not hold another time."""
+        return REASONS[self.reason].transient
+
+
+def _again(kind: type[StiltAssetsError], line: str) -> StiltAssetsError:
+    error = kind.__new__(kind)
+    error.args = (line,)
+    return error
 
 
 class UsageError(StiltAssetsError):
@@ -84,29 +101,62 @@ class BusyError(StiltAssetsError):
 class TransportError(StiltAssetsError):
     """One pixel's particles could not be made. The pixel is lost, the scene goes on."""
 
-    reason = "transport"
-
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
-        self.pixel_reason = reason
+        self.reason = reason
+
+
+class CannotExecuteError(StiltAssetsError):
+    """A program that the work needs does not start on this machine."""
+
+    reason = "cannot_execute"
+
+
+class OverBudgetError(StiltAssetsError):
+    """The work needs more memory, scratch or files than the settings allow it."""
+
+    reason = "over_budget"
+
+
+class WorkersKilledError(StiltAssetsError):
+    """Worker after worker was killed by the system."""
+
+    reason = "workers_killed"
 
 
 class StoreError(StiltAssetsError):
-    """The store cannot be read or written."""
+    """The store cannot be read or written: not_found, denied, throttled, unreachable, or store for all else."""
 
-    reason = "store"
+    def __init__(self, message: str, reason: str = "store") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class DiskFullError(StoreError):
     """A disk has no room left."""
 
-    reason = "disk_full"
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "disk_full")
+
+
+class DamagedError(StoreError):
+    """A file of the store is not what was written; `path` is the file's."""
+
+    def __init__(self, message: str, path: str) -> None:
+        super().__init__(message, "damaged")
+        self.path = path
 
 
 class TooManyLostError(StiltAssetsError):
     """More pixels of a scene failed than its target tolerates."""
 
     reason = "pixels_lost"
+
+
+class NotPhysicalError(StiltAssetsError):
+    """A Jacobian contradicts the footprints that it was made from."""
+
+    reason = "not_physical"
 
 
 class StoppedError(StiltAssetsError):

@@ -6,7 +6,6 @@ row. One writer, after every pack has its outcomes.
 """
 
 import math
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import zarr
 from numcodecs import BitRound
 from zarr.codecs import BloscCodec
 
+from stilt_assets import scratch
 from stilt_assets.footprint import UNITS
 from stilt_assets.grid import CRS
 from stilt_assets.matrix import EPOCH, HOUR, Layout, Rows, rows_of
@@ -59,8 +59,8 @@ class Scenery:
 
 def write_jacobian(folder: Path, store: Store, footprints: str, scenery: Scenery) -> dict[str, Any]:
     """Write `jacobian.zarr` into `folder` from pack files; a summary is returned."""
-    with tempfile.TemporaryDirectory(prefix="stilt-assets-") as scratch:
-        rows = rows_of(store, footprints, scenery.layout, Path(scratch))
+    with scratch.folder() as aside:
+        rows = rows_of(store, footprints, scenery.layout, aside)
         target = folder / NAME
         root = zarr.open_group(target, mode="w", zarr_format=3, attributes={"Conventions": "CF-1.8", **scenery.facts})
         sums = _sums(rows)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stilt_assets.errors import StiltAssetsError
+from stilt_assets.errors import UsageError
 from stilt_assets.grid import Grid
 from stilt_assets.receptor import Receptor
 from stilt_assets.store import Store
@@ -70,7 +70,7 @@ def rows_of(store: Store, footprints: str, layout: Layout, scratch: Path) -> Row
     """The rows of H from pack files, each row in the order of its columns; large arrays lie in `scratch`."""
     m, n = layout.shape
     if n > np.iinfo(np.int32).max:
-        raise StiltAssetsError(f"H would have {n} columns, more than 2**31: choose a coarser grid or fewer hours")
+        raise UsageError(f"H would have {n} columns, more than 2**31: choose a coarser grid or fewer hours")
     per_hour = np.zeros((m, layout.hours), dtype=np.int64)
     for cells in _packs(store, footprints, ["row", "hour"]):
         np.add.at(per_hour, (cells["row"], layout.time_of(cells["row"], cells["hour"])), 1)

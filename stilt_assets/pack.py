@@ -1,138 +1,45 @@
 """
-How is a scene's work cut, and how is what it made kept?
+How is what the pixels of a pack made kept?
 
 A pack is up to 256 pixels that lie near each other: the unit of work and of files. What finished pixels made lies
-aside until the last one has its outcome; then the pack's files appear.
+aside until the last one has its outcome; then the pack's files appear. Whoever writes a file twice writes the same.
 """
 
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from stilt_assets.footprint import CORE, FULL, STEPS, UNITS
-from stilt_assets.simulation import TRANSIENT, Outcome, Status
+from stilt_assets.errors import DamagedError, StoreError
+from stilt_assets.faults import intact
+from stilt_assets.footprint import CORE, FULL
+from stilt_assets.simulation import Outcome, Simulation, Status
 from stilt_assets.store import Store
+from stilt_assets.table import (
+    CELLS,
+    ENDPOINTS,
+    TRAJECTORIES,
+    Arrays,
+    Parquet,
+    outcomes_file,
+    packed,
+    read_outcomes_file,
+    unpacked,
+)
 
-Arrays = dict[str, np.ndarray]
+Made = tuple[dict[str, Any], dict[str, Arrays]]  # an outcome as a plain row, and columns by kind of file
+_DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, RuntimeError, struct.error)
 _HOURS_PER_GROUP = 6
-
-# ---- cutting
-
-
-def cut(longitude: Sequence[float], latitude: Sequence[float], at_most: int) -> list[np.ndarray]:
-    """
-    Packs of neighbours: sorted pixel numbers, each pixel in exactly one pack, sizes that differ by one at most.
-
-    The scene is halved across its longer side until the parts are packs; longitudes are taken the short way round.
-    """
-    count = len(longitude)
-    if count == 0:
-        return []
-    lat = np.asarray(latitude, dtype=float)
-    middle = np.exp(1j * np.radians(np.asarray(longitude, dtype=float))).mean()
-    lon = (np.asarray(longitude, dtype=float) - np.degrees(np.angle(middle)) + 180.0) % 360.0 - 180.0
-    places = np.stack([lon * np.cos(np.radians(lat.mean())), lat])
-    packs: list[np.ndarray] = []
-    _halve(places, np.arange(count), -(-count // at_most), packs)
-    return packs
-
-
-def _halve(places: np.ndarray, members: np.ndarray, parts: int, packs: list[np.ndarray]) -> None:
-    if parts == 1:
-        packs.append(np.sort(members))
-        return
-    here = places[:, members]
-    longer = int(np.ptp(here[1]) > np.ptp(here[0]))
-    ordered = members[np.lexsort((members, here[1 - longer], here[longer]))]
-    left = parts // 2
-    small, larger = divmod(len(members), parts)
-    border = left * small + min(left, larger)
-    _halve(places, ordered[:border], left, packs)
-    _halve(places, ordered[border:], parts - left, packs)
-
-
-# ---- the form of the files
-
-
-def _schema(kinds: Mapping[str, str], **units: str) -> pa.Schema:
-    arrow = {"i1": pa.int8(), "i2": pa.int16(), "i4": pa.int32(), "f4": pa.float32(), "f8": pa.float64()}
-    known = {"lon": "degrees_east", "lat": "degrees_north", "zagl": "m", "pressure": "hPa", "age": "min", "foot": UNITS}
-    fields = []
-    for name, kind in kinds.items():
-        unit = (known | units).get(name)
-        facts = {"units": unit} if unit else {}
-        facts |= {"scale_factor": repr(1 / STEPS[name])} if STEPS.get(name, 1) != 1 else {}
-        fields.append(pa.field(name, arrow[kind], nullable=False, metadata=facts or None))
-    return pa.schema(fields)
-
-
-CELLS = _schema({"row": "i4", "hour": "i1", "y": "i2", "x": "i2", "foot": "f4"})
-TRAJECTORIES = {keep: _schema({"pixel": "i4"} | kinds) for keep, kinds in (("core", CORE), ("full", FULL))}
-ENDPOINTS = _schema(
-    {"pixel": "i4"}
-    | {name: CORE[name] for name in ("particle", "age", "lon", "lat", "zagl", "pressure")}
-    | dict.fromkeys(("release_height", "release_pressure", "weight", "surface_pressure"), "f8"),
-    release_height="m",
-    release_pressure="hPa",
-    surface_pressure="hPa",
-)
-OUTCOMES = pa.schema(
-    [
-        ("pixel", pa.int32()),
-        ("status", pa.string()),
-        ("reason", pa.string()),
-        ("message", pa.string()),
-        ("attempts", pa.int16()),
-        ("seconds", pa.float32()),
-        ("particles", pa.int32()),
-        ("seed", pa.int64()),
-        ("row_sum", pa.float64()),
-        ("mc_error", pa.float64()),
-        ("left_domain", pa.float64()),
-        ("pressure_difference", pa.float64()),
-    ]
-)
-
-
-class _Parquet:
-    """A parquet file in memory, written a pixel at a time."""
-
-    def __init__(self, schema: pa.Schema) -> None:
-        self.schema = schema
-        self.content = io.BytesIO()
-        encodings = {
-            item.name: "BYTE_STREAM_SPLIT" if pa.types.is_floating(item.type) else "DELTA_BINARY_PACKED"
-            for item in schema
-        }
-        self.writer = pq.ParquetWriter(
-            self.content,
-            schema,
-            compression="zstd",
-            compression_level=3,
-            use_dictionary=False,
-            column_encoding=encodings,
-        )
-
-    def add(self, pixel: int, columns: Arrays, rows: slice | np.ndarray = slice(None)) -> None:
-        """Append rows of one pixel as a row group."""
-        arrays = [pa.array(columns[name][rows]) for name in self.schema.names[1:]]
-        first = pa.array(np.full(len(arrays[0]), pixel, "i4"), self.schema.field(0).type)
-        self.writer.write_table(pa.Table.from_arrays([first, *arrays], schema=self.schema))
-
-    def bytes(self) -> bytes:
-        """The whole file."""
-        self.writer.close()
-        return self.content.getvalue()
-
-
-# ---- the files
+_PACKED = 3  # times that a column is smaller than in memory, aside and in its file together; 4 to 5 were measured
+_BYTES_PER_END = 100  # of a particle in the endpoints and of the cells that it reaches
 
 
 @dataclass(frozen=True)
@@ -146,114 +53,248 @@ class Packs:
     kept_from: Sequence[str] = ()  # folders of the same particles, cut into the same packs
 
     @property
-    def keeps_trajectories(self) -> bool:
-        """Whether particles are kept for every minute."""
-        return self.keep != "endpoints"
+    def kinds(self) -> tuple[str, ...]:
+        """What a pack's files hold, its outcomes aside."""
+        return ("trajectories", "endpoints", "cells") if self.keep != "endpoints" else ("endpoints", "cells")
 
-    def _place(self, pixel: int) -> str:
-        return self.store.unfinished(self.footprints, f"pixel={pixel:07d}.npz")
+    def file(self, number: int, kind: str) -> str:
+        """A pack's file of one kind."""
+        folder = self.particles if kind in ("trajectories", "endpoints") else self.footprints
+        return self.store.pack(folder, number, *(() if kind == "cells" else (kind,)))
 
-    def put_aside(self, outcome: Outcome, made: Mapping[str, Arrays]) -> None:
+    # ---- pixels of packs that are not whole
+
+    def _aside(self, number: int, *names: str) -> str:
+        return self.store.unfinished(self.footprints, f"pack={number:05d}", *names)
+
+    def put_aside(self, number: int, outcome: Outcome, made: Mapping[str, Arrays]) -> None:
         """Keep what a pixel made until its pack is whole."""
-        arrays = {f"{table}.{name}": values for table, columns in made.items() for name, values in columns.items()}
+        arrays = {
+            f"{table}.{name}.{values.dtype.str}": packed(values)
+            for table, columns in made.items()
+            for name, values in columns.items()
+        }
         content = io.BytesIO()
         np.savez(content, outcome=np.array(json.dumps(asdict(outcome))), **arrays)  # pyright: ignore[reportArgumentType]
-        self.store.write(self._place(outcome.pixel), content.getvalue())
+        self.store.write(self._aside(number, f"pixel={outcome.pixel:07d}.npz"), content.getvalue())
 
-    def _pick_up(self, pixel: int) -> tuple[dict[str, Any], dict[str, Arrays]]:
-        with np.load(io.BytesIO(self.store.read(self._place(pixel)))) as content:
+    def _pick_up(self, number: int, pixel: int) -> Made:
+        path = self._aside(number, f"pixel={pixel:07d}.npz")
+        with _there(path), intact(path, *_DAMAGE), np.load(io.BytesIO(self.store.read(path))) as content:
             outcome = json.loads(str(content["outcome"]))
             made: dict[str, Arrays] = {}
-            for name in content.files:
-                table, _, column = name.partition(".")
-                if column:
-                    made.setdefault(table, {})[column] = content[name]
+            for table, column, kind in (name.split(".") for name in content.files if "." in name):
+                made.setdefault(table, {})[column] = unpacked(content[f"{table}.{column}.{kind}"], kind)
         return outcome | {"status": Status(outcome["status"]).name}, made
 
-    def finished_pixels(self) -> set[int]:
-        """Pixels of packs that are not yet whole which need not run again."""
-        names = self.store.names(self.store.unfinished(self.footprints))
+    def aside(self, number: int) -> set[int]:
+        """Pixels of a pack that lie aside."""
+        names = self.store.names(self._aside(number))
         return {int(name.removeprefix("pixel=").removesuffix(".npz")) for name in names if name.startswith("pixel=")}
 
-    def finish(self, number: int, pixels: Sequence[int]) -> None:
-        """Write the files of a pack whose pixels all have an outcome; the outcomes last: they say that it is whole."""
-        if self.is_whole(number):
-            return
+    # ---- packs
+
+    def needs_room(self, pixels: int, simulation: Simulation) -> None:
+        """DiskFullError unless the disk of the store, if it is one, holds what so many pixels make."""
+        per_row = sum(np.dtype(kind).itemsize for kind in {"core": CORE, "full": FULL}.get(self.keep, {}).values())
+        rows = simulation.particles * simulation.hours_back * 60
+        self.store.needs_room(
+            self.footprints, pixels * (rows * per_row // _PACKED + simulation.particles * _BYTES_PER_END)
+        )
+
+    def whole(self, members: Mapping[int, Iterable[int]]) -> dict[int, list[dict[str, Any]]]:
+        """
+        Outcomes of those packs that are whole, by number; `members` are the pixels of each pack that is asked for.
+
+        A whole pack has an outcome of each member, and its files in the size that was written.
+        """
         store = self.store
-        cells, ends = _Parquet(CELLS), _Parquet(ENDPOINTS)
-        tracks = _Parquet(TRAJECTORIES[self.keep]) if self.keeps_trajectories else None
+        there = set(store.names(self.file(0, "outcomes").rsplit("/", 1)[0]))
+        opened = set(store.names(store.unfinished(self.footprints))) if there else set()
+        sizes = {kind: store.sizes(self.file(0, kind).rsplit("/", 1)[0]) for kind in self.kinds if there}
+        found: dict[int, list[dict[str, Any]]] = {}
+        for number, pixels in members.items():
+            path = self.file(number, "outcomes")
+            name = path.rsplit("/", 1)[-1]
+            if name not in there or self._again(number).rsplit("/", 1)[-1] in opened:
+                continue
+            try:
+                rows, expected = self._outcomes(number)
+            except DamagedError:
+                continue
+            if [row["pixel"] for row in rows] == list(pixels) and expected == {
+                kind: sizes[kind].get(name) for kind in self.kinds
+            }:
+                found[number] = rows
+        return found
+
+    def _outcomes(self, number: int) -> tuple[list[dict[str, Any]], dict[str, int]]:
+        path = self.file(number, "outcomes")
+        with _there(path):
+            return read_outcomes_file(self.store.read(path), path)
+
+    def forget_all_but(self, numbers: Iterable[int]) -> None:
+        """Remove packs that the scene does not have: it was cut in another way once."""
+        names = {self.file(number, "outcomes").rsplit("/", 1)[-1] for number in numbers}
+        for kind in ("outcomes", *self.kinds):
+            folder = self.file(0, kind).rsplit("/", 1)[0]
+            for name in self.store.names(folder):
+                if name.startswith("pack=") and name not in names:
+                    self.store.remove(self.store.file(folder, name))
+
+    def alone(self, number: int) -> AbstractContextManager[None]:
+        """Be the only process of this machine that works on a pack; BusyError if another one does."""
+        return self.store.alone(self.file(number, "outcomes"))
+
+    def reopen(self, number: int, pixels: set[int]) -> None:
+        """Let pixels of a whole pack run again; what its other pixels made is kept."""
+        self.store.remove(self._aside(number))  # a process that was killed may have left it
+        self.store.write(self._again(number), json.dumps(sorted(pixels)).encode())
+
+    def _again(self, number: int) -> str:
+        return self.store.unfinished(self.footprints, f"again={number:05d}.json")
+
+    def _to_run_again(self, number: int) -> set[int] | None:
+        """Pixels of a reopened pack that run again; None if it is not, or if nobody knows any more."""
+        path = self._again(number)
+        if not self.store.exists(path):
+            return None
+        try:
+            with intact(path, ValueError, TypeError):
+                return {int(pixel) for pixel in json.loads(self.store.read(path))}
+        except DamagedError:
+            self.store.remove(path)
+            return None
+
+    def open(self, number: int, members: Sequence[int]) -> set[int]:
+        """Pixels of a pack that is not whole which must run."""
+        again = self._to_run_again(number)
+        if again is None:
+            self.store.remove(self.file(number, "outcomes"))  # if it is there, the pack is damaged
+            again = set(members)
+        return (again & set(members)) - self.aside(number)
+
+    def finish(self, number: int, members: Sequence[int]) -> set[int]:
+        """
+        Write the files of a pack whose pixels all have an outcome; the outcomes last: they say that it is whole.
+
+        Pixels whose files are damaged are returned instead; they must run again first.
+        """
+        aside, damaged = self.aside(number), set[int]()
+        before = {} if set(members) <= aside else self._outcomes_before(number)
+        sheets = {kind: Parquet(self._schema(kind)) for kind in self.kinds}
         outcomes = []
-        for pixel in pixels:
-            outcome, made = self._pick_up(pixel)
+        for pixel in members:
+            try:
+                if pixel in aside:
+                    outcome, made = self._pick_up(number, pixel)
+                else:
+                    outcome, made = self._made_before(before, number, pixel)
+            except DamagedError:
+                damaged.add(pixel)
+                continue
             outcomes.append(outcome)
-            if not made:
-                continue
-            cells.add(pixel, made["cells"])
-            ends.add(pixel, made["endpoints"])
-            if tracks:
-                group = (-made["trajectories"]["age"].astype(int) - 1) // 60 // _HOURS_PER_GROUP
-                for each in np.unique(group):
-                    tracks.add(pixel, made["trajectories"], np.flatnonzero(group == each))
-        if tracks:
-            store.write(store.pack(self.particles, number, "trajectories"), tracks.bytes())
-        store.write(store.pack(self.particles, number, "endpoints"), ends.bytes())
-        store.write(store.pack(self.footprints, number), cells.bytes())
-        table = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(outcomes, schema=OUTCOMES), table, compression="zstd")
-        store.write(store.pack(self.footprints, number, "outcomes"), table.getvalue())
-        for pixel in pixels:
-            store.remove(self._place(pixel))
+            for kind, columns in made.items():
+                if kind in sheets:
+                    _add(sheets[kind], kind, pixel, columns)
+        if damaged:
+            self._forget(number, damaged, aside)
+            return damaged
+        contents = {kind: sheets[kind].bytes() for kind in self.kinds}
+        for kind, content in contents.items():
+            self.store.write(self.file(number, kind), content)
+        sizes = {kind: len(content) for kind, content in contents.items()}
+        self.store.write(self.file(number, "outcomes"), outcomes_file(outcomes, sizes))
+        self.store.remove(self._aside(number))
+        self.store.remove(self._again(number))
+        return set()
 
-    def is_whole(self, number: int) -> bool:
-        """Whether a pack has all its files."""
-        store = self.store
-        needed = [store.pack(self.footprints, number, "outcomes"), store.pack(self.particles, number, "endpoints")]
-        if self.keeps_trajectories:
-            needed.append(store.pack(self.particles, number, "trajectories"))
-        return all(store.exists(path) for path in needed)
+    def _schema(self, kind: str) -> Any:
+        return {"cells": CELLS, "endpoints": ENDPOINTS, "trajectories": TRAJECTORIES.get(self.keep)}[kind]
 
-    def kept_particles(self, number: int, pixel: int) -> tuple[Arrays, Arrays] | None:
-        """A pixel's particles and releases from an earlier run, if the same ones were kept."""
+    def _outcomes_before(self, number: int) -> dict[int, dict[str, Any]]:
+        try:
+            return {row["pixel"]: row for row in self._outcomes(number)[0]}
+        except DamagedError:
+            return {}
+
+    def _made_before(self, before: Mapping[int, dict[str, Any]], number: int, pixel: int) -> Made:
+        if pixel not in before:
+            raise DamagedError(f"{self.file(number, 'outcomes')} lacks pixel {pixel}", self.file(number, "outcomes"))
+        if before[pixel]["status"] == Status.failed.name:
+            return before[pixel], {}
+        return before[pixel], {kind: self._rows_of(self.file(number, kind), kind, pixel) for kind in self.kinds}
+
+    def _forget(self, number: int, damaged: set[int], aside: set[int]) -> None:
+        """See that damaged pixels run again."""
+        for pixel in damaged & aside:
+            self.store.remove(self._aside(number, f"pixel={pixel:07d}.npz"))
+        if damaged - aside:
+            known = self._to_run_again(number) or set()
+            self.store.write(self._again(number), json.dumps(sorted(damaged | known)).encode())
+
+    # ---- particles that are kept
+
+    def keeper(self, number: int) -> str | None:
+        """The folder that holds particles of a pack for every minute, if one does."""
         for folder in (self.particles, *self.kept_from):
-            paths = [self.store.pack(folder, number, kind) for kind in ("trajectories", "endpoints")]
-            if not all(self.store.exists(path) for path in paths):
-                continue
-            kept, ends = (self._rows_of(path, pixel) for path in paths)
-            if len(kept["age"]):
-                names = ("particle", "release_height", "release_pressure", "weight", "surface_pressure")
-                return kept, {name: ends[name] for name in names}
+            if all(self.store.exists(self.store.pack(folder, number, kind)) for kind in ("trajectories", "endpoints")):
+                return folder
         return None
 
-    def _rows_of(self, path: str, pixel: int, by: str = "pixel") -> Arrays:
-        table = self.store.table(path, where=(by, "==", pixel))
+    def kept_particles(self, folder: str, number: int, pixel: int) -> tuple[Arrays, Arrays] | None:
+        """A pixel's particles and releases as `folder` keeps them; None if it does not."""
+        try:
+            kept, ends = (
+                self._rows_of(self.store.pack(folder, number, kind), kind, pixel)
+                for kind in ("trajectories", "endpoints")
+            )
+        except DamagedError:
+            return None
+        names = ("particle", "release_height", "release_pressure", "weight", "surface_pressure")
+        return (kept, {name: ends[name] for name in names}) if len(kept["age"]) else None
+
+    def _rows_of(self, path: str, kind: str, pixel: int) -> Arrays:
+        by = "row" if kind == "cells" else "pixel"
+        with _there(path):
+            table = self.store.table(path, where=(by, "==", pixel))
         return {name: table[name].to_numpy() for name in table.column_names if name != by}
 
-    def lost_for_now(self, number: int) -> set[int]:
-        """Pixels of a whole pack that failed for a reason which may not hold another time."""
-        table = self.store.table(self.store.pack(self.footprints, number, "outcomes"), ["pixel", "reason"])
-        return {row["pixel"] for row in table.to_pylist() if row["reason"] in TRANSIENT}
 
-    def reopen(self, number: int, again: set[int]) -> None:
-        """Take a whole pack apart, so that the pixels `again` run once more and all others do not."""
-        store = self.store
-        outcomes = store.pack(self.footprints, number, "outcomes")
-        kinds = ("endpoints", "trajectories") if self.keeps_trajectories else ("endpoints",)
-        for row in store.table(outcomes).to_pylist():
-            pixel = row["pixel"]
-            if pixel in again:
-                continue
-            outcome = Outcome(**row | {"status": Status[row["status"]]})
-            made: dict[str, Arrays] = {}
-            if outcome.status is not Status.failed:
-                made = {kind: self._rows_of(store.pack(self.particles, number, kind), pixel) for kind in kinds}
-                made["cells"] = self._rows_of(store.pack(self.footprints, number), pixel, by="row")
-            self.put_aside(outcome, made)
-        store.remove(outcomes)
+@contextmanager
+def _there(path: str) -> Iterator[None]:
+    """A file that is gone is damaged: somebody else takes packs apart, too."""
+    try:
+        yield
+    except StoreError as error:
+        if error.reason != "not_found":
+            raise
+        raise DamagedError(f"{path} is gone", path) from error
 
 
-def read_outcomes(store: Store, footprints: str) -> list[dict[str, Any]]:
-    """Outcomes of all whole packs, as plain rows, in the order of their pixels."""
-    rows = (row for path in store.packs(footprints, "outcomes") for row in store.table(path).to_pylist())
+def _add(sheet: Parquet, kind: str, pixel: int, columns: Arrays) -> None:
+    if kind != "trajectories":
+        sheet.add(pixel, columns)
+        return
+    group = (-columns["age"].astype(int) - 1) // 60 // _HOURS_PER_GROUP
+    for each in np.unique(group):
+        sheet.add(pixel, columns, np.flatnonzero(group == each))
+
+
+def read_outcomes(store: Store, footprints: str, *, sound_only: bool = False) -> list[dict[str, Any]]:
+    """
+    Outcomes of all packs that have some, as plain rows, in the order of their pixels.
+
+    DamagedError if a file is damaged; with `sound_only` it is passed over.
+    """
+    rows: list[dict[str, Any]] = []
+    for path in store.packs(footprints, "outcomes"):
+        try:
+            with _there(path):
+                rows += read_outcomes_file(store.read(path), path)[0]
+        except DamagedError:
+            if not sound_only:
+                raise
     return sorted(rows, key=lambda row: row["pixel"])
 
 

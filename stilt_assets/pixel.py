@@ -12,11 +12,14 @@ from time import monotonic
 import numpy as np
 
 from stilt_assets.errors import TransportError
-from stilt_assets.footprint import column_weights, endpoints_of, grid_particles, kept_form, mc_error, releases_of
+from stilt_assets.footprint import STEPS, column_weights, endpoints_of, grid_particles, kept_form, mc_error, releases_of
 from stilt_assets.grid import Grid
-from stilt_assets.pack import Arrays, Packs
+from stilt_assets.meteorology.proof import Edges
+from stilt_assets.pack import Packs
+from stilt_assets.reasons import is_transient
 from stilt_assets.receptor import Kernel, Receptor
-from stilt_assets.simulation import Outcome, Simulation, Status, seed_of
+from stilt_assets.simulation import Limits, Outcome, Simulation, Status, seed_of
+from stilt_assets.table import Arrays
 from stilt_assets.transport import transport_named
 
 
@@ -28,7 +31,10 @@ class Workplace:
     simulation: Simulation
     grid: Grid
     meteorology: Path
-    timeout: float  # s
+    edges: Edges  # of the meteorology
+    limits: Limits  # of a pixel's first attempt
+    attempts: int = 3  # of a pixel whose failure may not hold another time
+    workers: int = 1  # processes side by side
 
 
 @dataclass(frozen=True)
@@ -38,25 +44,38 @@ class Job:
     pack: int
     receptor: Receptor
     kernel: Kernel
+    limits: Limits
+    keeper: str | None = None  # the folder that may hold its particles
     attempt: int = 1
 
+    def once_more(self, reason: str) -> "Job":
+        """The same pixel, after it failed for `reason`."""
+        return replace(self, attempt=self.attempt + 1, limits=self.limits.after(reason))
 
-def run_pixel(work: Workplace, job: Job) -> Outcome:
-    """From a receptor to its cells; what it made is put aside when this returns."""
+
+def run_pixel(work: Workplace, job: Job) -> str:
+    """
+    From a receptor to its cells; what it made is put aside when this returns.
+
+    A reason is returned instead, and nothing put aside, if the pixel failed and should be tried once more.
+    """
     started = monotonic()
-    kept = work.packs.kept_particles(job.pack, job.receptor.pixel)
+    kept = job.keeper and work.packs.kept_particles(job.keeper, job.pack, job.receptor.pixel)
     try:
         outcome, made = _gridded(work, job, *(kept or _transported(work, job)))
-    except TransportError as error:
-        outcome, made = _lost(work, job, error.pixel_reason, str(error)), {}
+    except (TransportError, MemoryError) as error:
+        reason = error.reason if isinstance(error, TransportError) else "out_of_memory"
+        if is_transient(reason) and job.attempt < work.attempts:
+            return reason
+        outcome, made = _lost(work, job, reason, str(error) or "the worker's own memory did not do"), {}
     outcome = replace(outcome, seconds=round(monotonic() - started, 3), attempts=0 if kept else job.attempt)
-    work.packs.put_aside(outcome, made)
-    return outcome
+    work.packs.put_aside(job.pack, outcome, made)
+    return ""
 
 
 def give_up(work: Workplace, job: Job, reason: str, message: str) -> None:
     """Count a pixel as failed that no worker could run to its end."""
-    work.packs.put_aside(_lost(work, job, reason, message), {})
+    work.packs.put_aside(job.pack, _lost(work, job, reason, message), {})
 
 
 def _lost(work: Workplace, job: Job, reason: str, message: str) -> Outcome:
@@ -66,7 +85,7 @@ def _lost(work: Workplace, job: Job, reason: str, message: str) -> Outcome:
 
 def _transported(work: Workplace, job: Job) -> tuple[Arrays, Arrays]:
     transport = transport_named(work.simulation.transport)
-    particles = transport.run(job.receptor, work.simulation, work.meteorology, work.timeout)
+    particles = transport.run(job.receptor, work.simulation, work.meteorology, job.limits)
     return kept_form(particles, full=work.packs.keep == "full"), releases_of(particles)
 
 
@@ -74,6 +93,8 @@ def _gridded(work: Workplace, job: Job, kept: Arrays, releases: Arrays) -> tuple
     omega = column_weights(releases, job.kernel)
     cells = grid_particles(kept, releases, omega, job.receptor, work.grid)
     ends = endpoints_of(kept, releases)
+    lon, lat, zagl = (kept[name] / STEPS[name] for name in ("lon", "lat", "zagl"))
+    near_edge, near_lid = work.edges.shares(lon, lat, zagl, kept["particle"])
     outcome = Outcome(
         pixel=job.receptor.pixel,
         status=Status.ok if len(cells.foot) else Status.empty,
@@ -86,7 +107,9 @@ def _gridded(work: Workplace, job: Job, kept: Arrays, releases: Arrays) -> tuple
         row_sum=float(cells.foot.sum(dtype=float)),
         mc_error=mc_error(kept, releases, omega, work.grid),
         left_domain=float(np.mean(ends["age"] > -60 * work.simulation.hours_back)),
+        near_edge=near_edge,
+        near_lid=near_lid,
         pressure_difference=float(ends["surface_pressure"][0] - job.kernel.surface_pressure),
     )
     made = {"cells": {"hour": cells.hour, "y": cells.y, "x": cells.x, "foot": cells.foot}, "endpoints": ends}
-    return outcome, made | ({"trajectories": kept} if work.packs.keeps_trajectories else {})
+    return outcome, made | ({"trajectories": kept} if "trajectories" in work.packs.kinds else {})

@@ -4,6 +4,7 @@ Is a result what it should be?
 Questions to a result, answered as plain values: whether it passes, a line for people, numbers.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -40,6 +41,19 @@ def few_pixels_lost(outcomes: Sequence[Mapping[str, Any]], tolerance: float) -> 
     return Answer(
         share <= tolerance, line, {"lost": len(lost), "pixels": len(outcomes), "share": share, "tolerance": tolerance}
     )
+
+
+def no_gaps(outcomes: Sequence[Mapping[str, Any]]) -> Answer:
+    """Whether every row of the Jacobian has a footprint or is known to be empty."""
+    lost = Counter(row["reason"] for row in outcomes if row["status"] == Status.failed.name)
+    why = ", ".join(f"{count} {reason}" for reason, count in sorted(lost.items()))
+    line = f"complete with {lost.total()} gaps: {why}" if lost else "complete"
+    return Answer(not lost, line, {"gaps": lost.total(), "pixels": len(outcomes)})
+
+
+def crop_was_large_enough(footprints: Mapping[str, Any]) -> Answer:
+    """What the particles say of the meteorology's crop, from the summary of a scene's footprints."""
+    return Answer(footprints["crop_was_large_enough"], footprints["crop"], {})
 
 
 def jacobian_is_physical(path: Any, store: Store, footprints: str, pixels: int) -> Answer:

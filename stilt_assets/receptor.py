@@ -95,7 +95,7 @@ def write_pixels(folder: Path, retrieval: Retrieval, top: float) -> None:
         ("kernels", kernels, KERNELS),
         ("pixels", pixels, PIXELS),
     ):
-        pq.write_table(_table(table, schema), folder / f"{name}.parquet", compression="zstd")
+        pq.write_table(_table(table, schema), folder / f"{name}.parquet", compression="zstd", write_page_checksum=True)
 
 
 def _table(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:

@@ -16,13 +16,14 @@ import pyarrow as pa
 
 from stilt_assets import footprint, jacobian, retrieval
 from stilt_assets.errors import MeteorologyGapError, NoArchiveError
+from stilt_assets.faults import steadily
 from stilt_assets.grid import Grid
 from stilt_assets.meteorology import Need, aggregate, need_of
 from stilt_assets.meteorology.sources import Source, find_sources
 from stilt_assets.receptor import receptors_from
 from stilt_assets.scene import STAGES, Recipe, Record, load_record
 from stilt_assets.settings import Settings, TargetSettings, is_url
-from stilt_assets.simulation import Simulation
+from stilt_assets.simulation import Limits, Simulation
 from stilt_assets.store import Store
 from stilt_assets.transport import transport_named
 
@@ -50,6 +51,13 @@ class Desk:
         """What changes a particle."""
         chosen = self.settings.simulation
         return Simulation(chosen.transport, chosen.hours_back, chosen.particles, chosen.seed)
+
+    @property
+    def limits(self) -> Limits:
+        """What one pixel may take of a machine."""
+        given = self.settings.packs
+        memory, scratch = (size and size * 2**20 for size in (given.memory, given.scratch))
+        return Limits(given.timeout, memory, scratch)
 
     def folder(self, recipe: Recipe) -> str:
         """Where a recipe's result lies."""
@@ -102,39 +110,53 @@ def stamped(location: str, known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _digest_of_url(location: str) -> dict[str, Any]:
-    with fsspec.open(location, "rb") as file:
-        content: bytes = file.read()  # pyright: ignore[reportAttributeAccessIssue]
+    fs, path = fsspec.core.url_to_fs(location)
+    content: bytes = steadily("reading", location, lambda: fs.cat_file(path))
     return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def meteorology_recipe(desk: Desk, pixels: Recipe) -> tuple[Recipe, Need, list[Source], dict[str, Any]]:
-    """From the hours and the box that the receptors need, and the bytes of the files that hold them."""
-    need = need_of(
-        receptors_from(desk.table(pixels, "receptors.parquet")),
-        desk.settings.simulation.hours_back,
-        desk.settings.meteorology.wind,
-    )
+    """
+    From what the rule starts from (hours, release points, wind if it is given), and the bytes of the files.
+
+    No field is read: which cells and levels the rule takes is a result, in the certificate.
+    """
     chosen = desk.settings.meteorology
+    receptors = receptors_from(desk.table(pixels, "receptors.parquet"))
+    need = need_of(receptors, desk.settings.simulation.hours_back, wind=chosen.wind)
     made_from: dict[str, Any] = {
         "code": aggregate.CODE,
         "arlmet": version("arlmet"),
         "product": chosen.product,
         "hours": [f"{hour:%Y-%m-%dT%HZ}" for hour in (need.hours[0], need.hours[-1])],
-        "box": [round(edge, 6) for edge in need.box],
-        "levels": "all",
+        "hours_back": need.hours_back,
+        "release": {"box": list(need.box), "top": need.top},
+        "wind": need.wind,
+        "widened": 0,
     }
     before = desk.record.result_of("meteorology") or {}
     try:
         sources = find_sources(chosen.product, chosen.source, need.hours)
     except (MeteorologyGapError, NoArchiveError):
         old = before.get("made_from", {})
-        if {name: value for name, value in old.items() if name != "sources"} == made_from:
-            return Recipe("meteorology", old), need, [], before["files"]  # the files are gone, their aggregate is not
-        raise
+        if {name: value for name, value in old.items() if name != "sources"} | {"widened": 0} != made_from:
+            raise
+        recipe = _as_wide_as_told(desk.record, old)  # the files are gone, their aggregate is not
+        return recipe, _as_wide(need, recipe), [], before["files"]
     known = before.get("files", {})
     files = {str(source.path): stamped(str(source.path), known.get(str(source.path), {})) for source in sources}
-    recipe = Recipe("meteorology", made_from | {"sources": [facts["sha256"] for facts in files.values()]})
-    return recipe, need, sources, files
+    recipe = _as_wide_as_told(desk.record, made_from | {"sources": [facts["sha256"] for facts in files.values()]})
+    return recipe, _as_wide(need, recipe), sources, files
+
+
+def _as_wide_as_told(record: Record, made_from: Mapping[str, Any]) -> Recipe:
+    """The recipe of the rule's own crop, or of a wider one if the record says that it was too small."""
+    narrow = Recipe("meteorology", {**made_from, "widened": 0})
+    return Recipe("meteorology", {**made_from, "widened": int(narrow.id in record.widened)})
+
+
+def _as_wide(need: Need, recipe: Recipe) -> Need:
+    return replace(need, widened=bool(recipe.made_from["widened"]))
 
 
 def particles_recipe(desk: Desk, pixels: Recipe, meteorology: Recipe) -> Recipe:

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from stilt_assets.errors import UnknownSceneError, UsageError
+from stilt_assets.errors import DamagedError, UnknownSceneError, UsageError
 from stilt_assets.store import Store
 
 STAGES = ("pixels", "meteorology", "particles", "footprints", "jacobian")
+_PARTS = ("retrieval", "current", "results", "superseded", "under_way")
+_RESULT = re.compile(rf"({'|'.join(STAGES)})-[0-9a-f]{{12}}", re.ASCII)  # one folder's name, never a path
 _KEY = re.compile(r"(?P<time>\d{8}T\d{4}Z)_(?P<instrument>[A-Za-z0-9-]+)_(?P<target>[A-Za-z0-9_-]+)", re.ASCII)
 
 
@@ -104,6 +106,7 @@ class Record:
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     superseded: list[dict[str, Any]] = field(default_factory=list)
     under_way: str = ""  # the footprints that are being made
+    widened: dict[str, str] = field(default_factory=dict)  # ids of meteorology whose crop was too small, and why
     changed: set[str] = field(default_factory=set, compare=False)  # what of it this process has changed
 
     @property
@@ -125,10 +128,15 @@ class Record:
         self.under_way = name
         self.changed.add("under_way")
 
+    def widen(self, recipe: Recipe, why: str) -> None:
+        """Say why the crop of a meteorology was too small; from now on its recipe asks for a wider one."""
+        if not recipe.made_from["widened"]:
+            self.widened.setdefault(recipe.id, why)
+
     def finish(self, recipe: Recipe, summary: Mapping[str, Any]) -> None:
         """Make a result the current one of its stage and say what differs from the one before."""
         self.begin(recipe)["summary"] = dict(summary)
-        self.changed.add(recipe.stage)
+        self.changed |= {recipe.stage, recipe.name}
         if recipe.stage == "footprints":
             self.go_under_way("")
         before = self.current.get(recipe.stage)
@@ -154,6 +162,7 @@ class Record:
             "results": self.results,
             "superseded": self.superseded,
             "under_way": self.under_way,
+            "widened": self.widened,
         }
         data = (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
         if not store.exists(path) or store.read(path) != data:
@@ -165,21 +174,32 @@ class Record:
             self.retrieval = there.retrieval
         if "under_way" not in self.changed:
             self.under_way = there.under_way
-        self.results = there.results | self.results
+        self.widened = there.widened | self.widened
+        others = {name: entry for name, entry in there.results.items() if name not in self.changed}
+        self.results = self.results | others
         self.current = there.current | {stage: name for stage, name in self.current.items() if stage in self.changed}
         entries = {entry["result"]: entry for entry in (*there.superseded, *self.superseded)}
         self.superseded = [entry for name, entry in entries.items() if name not in self.current.values()]
 
 
 def load_record(store: Store, key: str) -> Record:
-    """A registered scene's record. UnknownSceneError if there is none, with the nearest help."""
+    """A registered scene's record. UnknownSceneError if there is none, DamagedError if it is none."""
     Scene.from_key(key)
     path = store.record(key)
     if not store.exists(path):
         raise UnknownSceneError(
-            f"scene '{key}' is not in the store {store.root}; register it with: stilt-assets scenes add FILE"
+            f"scene '{key}' is not in the store {store}; register it with: stilt-assets scenes add FILE"
         )
-    content = json.loads(store.read(path))
-    return Record(
-        key, content["retrieval"], content["current"], content["results"], content["superseded"], content["under_way"]
-    )
+    try:
+        content = json.loads(store.read(path))
+        names = [*content["current"].values(), *content["results"], *filter(None, [content["under_way"]])]
+        record = Record(key, *(content[part] for part in _PARTS), widened=content.get("widened", {}))
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        raise DamagedError(f"{path} is no scene.json; remove it and register the scene again", path) from None
+    wrong = [name for name in names if not (isinstance(name, str) and _RESULT.fullmatch(name))]
+    if wrong or not isinstance(record.retrieval, dict):
+        raise DamagedError(
+            f"{path} is no scene.json: it names what is no result; remove it and register the scene again",
+            path,
+        )
+    return record

@@ -5,18 +5,18 @@ The settings of a simulation, the one door to every transport model, and the out
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
 
+from stilt_assets.reasons import REASONS, Remedy
 from stilt_assets.receptor import Receptor
 from stilt_assets.scene import digest
 
 _SEEDS = 10**9
-TRANSIENT = frozenset({"timeout", "killed"})  # reasons that may not hold another time: such pixels run again
 
 
 class Status(IntEnum):
@@ -36,13 +36,15 @@ class Outcome:
     status: Status
     reason: str  # why it failed, empty otherwise
     message: str
-    attempts: int  # runs of the transport model
+    attempts: int  # runs of the transport model; 0 if kept particles were gridded again
     seconds: float
     particles: int
     seed: int
     row_sum: float = 0.0  # ppm m2 s µmol-1
     mc_error: float = float("nan")  # of row_sum, from two halves of the particles
     left_domain: float = float("nan")  # share of particles that ended before the run did
+    near_edge: float = float("nan")  # share of particles that came within a cell of where the crop ends them
+    near_lid: float = float("nan")  # share of particles that came so high that they felt the meteorology's lid
     pressure_difference: float = float("nan")  # hPa, the model's surface pressure less the retrieval's
 
 
@@ -56,6 +58,24 @@ class Simulation:
     seed: int
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What one pixel may take of a machine."""
+
+    timeout: float  # s
+    memory: int | None = None  # bytes, of a worker and the programs it starts
+    scratch: int | None = None  # bytes, of files while it runs
+
+    def after(self, reason: str) -> "Limits":
+        """What it may take the next time, after it failed for `reason`."""
+        remedy = REASONS[reason].remedy
+        if remedy is Remedy.retry_longer:
+            return replace(self, timeout=2 * self.timeout)
+        if remedy is Remedy.retry_larger and self.memory:
+            return replace(self, memory=2 * self.memory)
+        return self
+
+
 class Transport(Protocol):
     """A model that moves particles."""
 
@@ -63,7 +83,11 @@ class Transport(Protocol):
         """What of the model shapes its particles: version, build, fixed settings (JSON values)."""
         ...
 
-    def run(self, receptor: Receptor, simulation: Simulation, meteorology: Path, timeout: float) -> pd.DataFrame:
+    def scratch_needed(self, simulation: Simulation) -> int:
+        """Bytes of scratch files that one pixel needs while it runs."""
+        ...
+
+    def run(self, receptor: Receptor, simulation: Simulation, meteorology: Path, limits: Limits) -> pd.DataFrame:
         """
         Follow a receptor's particles back.
 

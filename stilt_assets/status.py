@@ -22,6 +22,8 @@ class SceneStatus:
     seconds: float  # of all workers together
     current: dict[str, str]
     dropped: dict[str, int]
+    gaps: int  # rows of the Jacobian without a footprint, because their pixels failed
+    closed: str | None  # UTC, when all pixels had an outcome
 
     def as_json(self) -> dict[str, Any]:
         """The same as JSON values."""
@@ -33,25 +35,34 @@ def status_of(store: Store, key: str) -> SceneStatus:
     record = load_record(store, key)
     pixels = (record.result_of("pixels") or {}).get("summary", {})
     name = record.under_way or record.current.get("footprints")
-    rows = pack.read_outcomes(store, store.result(key, name)) if name else []
-    aside = store.names(store.unfinished(store.result(key, name))) if name else []
+    rows = pack.read_outcomes(store, store.result(key, name), sound_only=True) if name else []
+    waiting = _waiting(store, store.result(key, name)) if name else 0
     counted = pack.summary_of(rows)
     total = pixels.get("pixels", 0)
     outcomes = {status: int(counted[status]) for status in ("ok", "empty", "failed")}
     done = store.packs(store.result(key, name), "outcomes") if name else []
     packs = -(-total // record.results[name]["pack_pixels"]) if name else 0
+    state = _state(record)
     return SceneStatus(
         scene=key,
-        state=_state(record),
+        state=state,
         pixels=total,
-        outcomes=outcomes | {"missing": total - len(rows), "waiting_for_their_pack": len(aside)},
+        outcomes=outcomes | {"missing": total - len(rows), "waiting_for_their_pack": waiting},
         reasons=counted["reasons"],
         packs_done=len(done),
         packs=packs,
         seconds=float(counted["seconds"]),
         current=dict(record.current),
         dropped=pixels.get("dropped", {}),
+        gaps=(record.result_of("jacobian") or {}).get("summary", {}).get("gaps", 0) if state == "done" else 0,
+        closed=None if record.under_way or not name else record.results[name].get("closed"),
     )
+
+
+def _waiting(store: Store, footprints: str) -> int:
+    """Pixels that are done and wait for their pack."""
+    packs = [name for name in store.names(store.unfinished(footprints)) if name.startswith("pack=")]
+    return sum(len(store.names(store.unfinished(footprints, name))) for name in packs)
 
 
 def _state(record: Record) -> str:

@@ -5,63 +5,74 @@ The only module that joins paths. Whatever it writes appears whole or not at all
 place and renamed, on an object store an object is whole by nature and a folder's marker is uploaded last.
 """
 
-import errno
-import fcntl
-import hashlib
-import os
-import shutil
-import tempfile
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import json
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.config import conf
 from fsspec.implementations.local import LocalFileSystem
 
-from stilt_assets.errors import BusyError, DiskFullError, StoreError
+from stilt_assets import disk, scratch
+from stilt_assets.errors import StoreError, UsageError
+from stilt_assets.faults import in_words, intact, redacted, steadily
 from stilt_assets.settings import is_url
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+_Value = TypeVar("_Value")
+_Item = TypeVar("_Item")
+_GCSFS = logging.getLogger("gcsfs")  # tells what it raises, with a traceback, and URLs as they are
+_AT_ONCE = 16  # requests to an object store; each waits for the network most of its time
+_NAME = re.compile(r"(?!\.)[A-Za-z0-9._=-]+", re.ASCII)  # a first dot marks what is being made
+_GLOB = re.compile(r"[*?\[\]]")  # fsspec takes a URL with one of these for a pattern
 
 
-@contextmanager
-def _in_words(doing: str, where: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        other = error.filename if isinstance(error.filename, str) and error.filename not in where else ""
-        what = (error.strerror or str(error)) + (f" ({other})" if other else "")
-        if error.errno in _FULL:
-            raise DiskFullError(f"no room left while {doing} {where}; free some space and run again") from error
-        raise StoreError(f"{doing} {where} failed: {what}") from error
+def _clean(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is no name for a place in the store: letters, digits and . _ = - make one")
+    return name
 
 
-def _to_disk(folder: Path) -> None:
-    """See that what was written outlives a power cut."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+def _options(root: str) -> dict[str, Any]:
+    """How a file system is opened: it remembers no listing, as others write too, and leaves trying again to us."""
+    if not is_url(root) or root.startswith(("file://", "local://")):
+        return {}
+    if not root.startswith(("s3://", "s3a://")):
+        return {"use_listings_cache": False}
+    given = conf.get("s3", {}).get("config_kwargs", {})
+    # botocore's five tries inside each of s3fs's five make minutes of one refused connection
+    return {"use_listings_cache": False, "config_kwargs": {"retries": {"total_max_attempts": 1}} | given}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Store:
     """A folder or URL (`gs://…`, `s3://…`) below which all results lie."""
 
     root: str
 
+    def __repr__(self) -> str:
+        return f"Store({redacted(self.root)!r})"
+
+    def __str__(self) -> str:
+        return redacted(self.root)
+
     @property
     def fs(self) -> Any:
         """The file system behind `root`."""
+        if self.root.startswith(("gs://", "gcs://")) and _GCSFS.level == logging.NOTSET:
+            _GCSFS.setLevel(logging.CRITICAL)
         try:
-            return fsspec.core.url_to_fs(self.root)[0]
+            with in_words("opening the store", self):
+                return fsspec.core.url_to_fs(self.root, **_options(self.root))[0]
         except (ImportError, ValueError) as error:
-            raise StoreError(f"cannot open the store {self.root}: {error}") from error
+            raise UsageError(redacted(f"cannot open the store {self.root}: {error}")) from error
 
     @property
     def is_local(self) -> bool:
@@ -71,7 +82,11 @@ class Store:
     # ---- places
 
     def _join(self, *parts: str) -> str:
-        return "/".join((self.root.rstrip("/"), *parts))
+        return "/".join((self.root.rstrip("/"), *map(_clean, parts)))
+
+    def scene(self, key: str) -> str:
+        """The folder of all that a scene makes."""
+        return self._join("scenes", key)
 
     def record(self, key: str) -> str:
         """A scene's `scene.json`."""
@@ -82,8 +97,8 @@ class Store:
         return self._join("scenes", key, name)
 
     def file(self, folder: str, *names: str) -> str:
-        """A file below a result's folder."""
-        return "/".join((folder, *names))
+        """A file below a result's folder. UsageError if a name is none, as of all places."""
+        return "/".join((folder, *map(_clean, names)))
 
     def pack(self, folder: str, number: int, *kind: str) -> str:
         """A pack's parquet file, below `kind` if given."""
@@ -100,66 +115,155 @@ class Store:
 
     def scenes(self) -> list[str]:
         """Keys of all scenes, oldest first."""
-        folder = self._join("scenes")
-        return [name for name in self.names(folder) if self.exists(self.record(name))]
+        keys = [name for name in self.names(self._join("scenes")) if _NAME.fullmatch(name)]
+        there = self._at_once(lambda key: self.exists(self.record(key)), keys)
+        return [key for key, is_there in zip(keys, there, strict=True) if is_there]
 
-    # ---- bytes
+    def _here(self, path: str) -> Path:
+        return Path(self.fs._strip_protocol(path))
+
+    # ---- what is there
+
+    def _do(self, doing: str, path: str, act: Callable[[], _Value]) -> _Value:
+        if self.is_local:
+            with in_words(doing, path):
+                return act()
+        return steadily(doing, path, act)
+
+    def _at_once(self, act: Callable[[_Item], _Value], items: Sequence[_Item]) -> list[_Value]:
+        """What `act` returns for each item, side by side on an object store; the first failure ends it."""
+        if self.is_local or len(items) < 2:
+            return [act(item) for item in items]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            try:
+                return list(pool.map(act, items))
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def exists(self, path: str) -> bool:
         """Whether a file or folder is there."""
-        with _in_words("looking for", path):
-            return self.fs.exists(path)
+
+        def look() -> bool:
+            try:
+                self.fs.info(path)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            return True
+
+        return self._do("looking for", path, look)
+
+    def _listed(self, folder: str) -> list[dict[str, Any]]:
+        """What a folder holds; nothing if it is not there."""
+        fs = self.fs
+        itself = fs._strip_protocol(folder).rstrip("/")
+
+        def look() -> list[dict[str, Any]]:
+            try:
+                found = fs.ls(folder, detail=True)
+            except FileNotFoundError:
+                return []
+            each = [entry | {"name": entry["name"].rstrip("/")} for entry in found]
+            named = [entry | {"name": entry["name"].rsplit("/", 1)[-1]} for entry in each if entry["name"] != itself]
+            return [entry for entry in named if not disk.is_begun(entry["name"])]
+
+        return self._do("listing", folder, look)
 
     def names(self, folder: str) -> list[str]:
         """Sorted names in a folder; none if it is not there."""
-        fs = self.fs
-        fs.invalidate_cache()
-        with _in_words("listing", folder):
+        return sorted({entry["name"] for entry in self._listed(folder)})
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Bytes of each file in a folder, by its name; none if the folder is not there."""
+        return {entry["name"]: entry["size"] for entry in self._listed(folder) if entry["type"] == "file"}
+
+    def size(self, path: str) -> int:
+        """Bytes of a file, or of all files of a folder."""
+
+        def measure() -> int:
             try:
-                return sorted(entry.rstrip("/").rsplit("/", 1)[-1] for entry in fs.ls(folder, detail=False))
+                return int(self.fs.du(path))
             except FileNotFoundError:
-                return []
+                return 0
+
+        return self._do("measuring", path, measure)
+
+    # ---- content
+
+    def needs_room(self, folder: str, size: int) -> None:
+        """DiskFullError unless a store on a disk has room for `size` bytes more."""
+        if self.is_local:
+            place = self._here(folder)
+            there = next(each for each in (place, *place.parents) if each.exists())
+            scratch.needs_room(there, size, "a pack", "free some")
 
     def read(self, path: str) -> bytes:
         """All bytes of a file. StoreError if it cannot be read."""
-        with _in_words("reading", path):
-            return self.fs.cat_file(path)
+        return self._do("reading", path, lambda: self.fs.cat_file(path))
+
+    def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """All bytes of files, by their paths. StoreError if one of them cannot be read."""
+        wanted = list(dict.fromkeys(paths))
+        return dict(zip(wanted, self._at_once(self.read, wanted), strict=True))
+
+    def json(self, path: str, *needs: str) -> dict[str, Any]:
+        """The object in a JSON file. DamagedError if it is none or lacks a key that it `needs`."""
+        content = self.read(path)
+        with intact(path, KeyError):
+            found = json.loads(content)
+            if not isinstance(found, dict):
+                raise KeyError("no JSON object")
+            for key in needs:
+                _ = found[key]
+        return found
 
     def table(
         self, path: str, columns: Sequence[str] | None = None, where: tuple[str, str, Any] | None = None
     ) -> pa.Table:
-        """Rows of a parquet file: those for which `where` holds; no more of the file is read than they need."""
-        with _in_words("reading", path), self.fs.open(path, "rb") as file:
-            return pq.read_table(file, columns=columns and list(columns), filters=where and [where])
+        """
+        Rows of a parquet file: those for which `where` holds; no more of the file is read than they need.
+
+        DamagedError if what is read is not what was written.
+        """
+
+        def look() -> pa.Table:
+            with intact(path), self.fs.open(path, "rb") as file:
+                filters = where and [where]
+                names = columns and list(columns)
+                return pq.read_table(file, columns=names, filters=filters, page_checksum_verification=True)
+
+        return self._do("reading", path, look)
 
     def write(self, path: str, content: bytes) -> None:
         """Put a file in its place, whole. DiskFullError or StoreError if that cannot be done."""
-        with _in_words("writing", path):
-            if not self.is_local:
-                self.fs.pipe_file(path, content)
-                return
-            place = Path(self.fs._strip_protocol(path))
-            place.parent.mkdir(parents=True, exist_ok=True)
-            beside = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}")
-            try:
-                with beside.open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                beside.replace(place)
-            finally:
-                beside.unlink(missing_ok=True)
-
-    def size(self, path: str) -> int:
-        """Bytes of a file, or of all files of a folder."""
-        with _in_words("measuring", path):
-            return int(self.fs.du(path)) if self.fs.exists(path) else 0
+        if self.is_local:
+            with in_words("writing", path):
+                disk.write(self._here(path), content)
+        else:
+            self._do("writing", path, lambda: self.fs.pipe_file(path, content))
 
     def remove(self, path: str) -> None:
         """Take a file or folder away, if it is there."""
-        with _in_words("removing", path):
-            if self.fs.exists(path):
-                self.fs.rm(path, recursive=True)
+        if self.is_local:
+            with in_words("removing", path):
+                disk.remove(self._here(path))
+        else:
+            self._do("removing", path, lambda: self._remove_objects(path))
+
+    def _remove_objects(self, path: str) -> None:
+        fs = self.fs
+        found = fs.find(path)
+        try:
+            if found == [fs._strip_protocol(path)]:
+                fs.rm_file(path)
+                return
+            if found:
+                fs.rm(path, recursive=True)
+        except FileNotFoundError:
+            return
+        if found and fs.find(path):  # s3fs passes over what a bulk request could not delete
+            raise StoreError(f"removing {redacted(path)} failed: some of it is still there", "denied")
+
+    # ---- folders and copies
 
     @contextmanager
     def building(self, folder: str, marker: str) -> Iterator[Path]:
@@ -168,62 +272,49 @@ class Store:
 
         On an object store the file `marker` is uploaded last; readers take a folder without it as not there.
         """
-        with _in_words("building", folder):
-            if self.is_local:
-                place = Path(self.fs._strip_protocol(folder))
-                place.parent.mkdir(parents=True, exist_ok=True)
-                work = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
-            else:
-                place, work = None, Path(tempfile.mkdtemp(prefix="stilt-assets-"))
-            try:
+        if self.is_local:
+            with in_words("building", folder), disk.building(self._here(folder), marker) as work:
                 yield work
-                if place is None:
-                    self._upload(work, folder, marker)
-                elif not (place / marker).exists():
-                    shutil.rmtree(place, ignore_errors=True)  # a folder without its marker is none
-                    work.chmod(0o755)
-                    _to_disk(work)
-                    work.rename(place)
-            finally:
-                shutil.rmtree(work, ignore_errors=True)
+        else:
+            with in_words("building", folder), scratch.folder() as work:
+                yield work
+                self._upload(work, folder, marker)
 
     def _upload(self, work: Path, folder: str, marker: str) -> None:
-        files = sorted(
-            (path for path in work.rglob("*") if path.is_file()),
-            key=lambda path: path.relative_to(work) == Path(marker),
-        )
-        for path in files:
-            self.fs.put_file(str(path), self.file(folder, path.relative_to(work).as_posix()))
+        def put(path: Path) -> None:
+            place = f"{folder}/{path.relative_to(work).as_posix()}"
+            steadily("writing", place, lambda: self.fs.put_file(str(path), place))
 
-    @contextmanager
-    def alone(self, folder: str) -> Iterator[None]:
-        """Be the only process of this machine that works in a folder; BusyError if another one does."""
-        name = hashlib.sha256(folder.encode()).hexdigest()[:16]
-        with (Path(tempfile.gettempdir()) / f"stilt-assets-{os.getuid()}-{name}.lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise BusyError(f"another process works in {folder}; wait for it or stop it") from error
-            try:
-                yield
-            finally:
-                Path(file.name).unlink(missing_ok=True)
+        files = sorted(path for path in work.rglob("*") if path.is_file() and path != work / marker)
+        self._at_once(put, files)
+        put(work / marker)
+
+    def alone(self, path: str) -> AbstractContextManager[None]:
+        """Be the only process of this machine that works on a file or folder; BusyError if another one does."""
+        return scratch.alone(path)
 
     @contextmanager
     def local(self, path: str) -> Iterator[Path]:
-        """A file as a path of this machine, for programs that read only those."""
+        """A file as a path of this machine, for programs that read only those: one copy for all processes."""
         if self.is_local:
-            yield Path(self.fs._strip_protocol(path))
+            yield self._here(path)
             return
-        with tempfile.TemporaryDirectory(prefix="stilt-assets-") as folder:
-            copy = Path(folder) / path.rsplit("/", 1)[-1]
-            with _in_words("fetching", path):
-                self.fs.get_file(path, str(copy))
+        size = int(self._do("measuring", path, lambda: self.fs.info(path)["size"]))
+
+        def fetch(copy: Path) -> None:
+            scratch.needs_room(copy.parent, size, redacted(path))
+            steadily("fetching", path, lambda: self.fs.get_file(path, str(copy)))
+
+        with scratch.copy_of(path, fetch, size) as copy:
             yield copy
 
 
 def open_store(root: str) -> Store:
-    """The store at a folder or URL; a URL of an unknown kind raises StoreError at once."""
+    """The store at a folder or URL. UsageError if there can be none."""
     store = Store(root if is_url(root) else str(Path(root).absolute()))
+    if is_url(root) and str(store) != root:
+        raise UsageError(f"the store {store} names credentials: they belong in the environment, not in its URL")
+    if is_url(root) and _GLOB.search(root):
+        raise UsageError(f"the store {store} cannot be a URL with one of * ? [ ]")
     _ = store.fs
     return store

@@ -1,35 +1,36 @@
 """
 Who runs the packs?
 
-Worker processes side by side, one pixel each at a time; a stop takes effect at the next pixel. A worker that the
-system kills costs a second attempt of its pixel, not the scene.
+Worker processes side by side, one pixel each at a time; a stop takes effect at the next pixel. A pixel whose failure
+may not hold another time runs again, with more time, or on its own with more memory, as the table of reasons says. A
+worker that the system kills costs a second attempt of its pixel, not the scene.
 """
 
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
-from multiprocessing import forkserver
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from stilt_assets.errors import StiltAssetsError, StoppedError
-from stilt_assets.pixel import Job, Workplace, give_up, run_pixel
+from stilt_assets import scratch
+from stilt_assets.errors import DamagedError, OverBudgetError, StoppedError, WorkersKilledError
+from stilt_assets.pixel import Job, Workplace, give_up
+from stilt_assets.reasons import REASONS, Remedy
 from stilt_assets.receptor import Kernel, Receptor
+from stilt_assets.transport import transport_named
+from stilt_assets.worker import finish, pool_of, run
 
-_ATTEMPTS = 3  # of a pixel under which workers are killed
 _DEATHS = 9  # of workers in a row, after which the machine is to blame
 _POLL = 0.2  # s between looks at whether to stop
-_FOR_THE_MAIN_PROCESS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the packs of a scene are."""
+    """How far the packs of a share are."""
 
     pixels_done: int
     pixels: int
@@ -37,83 +38,82 @@ class Progress:
     packs: int
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+@dataclass(frozen=True)
+class Share:
+    """The packs that one process runs: members (pixel numbers) by the pack's number, and what each pixel needs."""
+
+    packs: Mapping[int, np.ndarray]
+    whole: frozenset[int]  # numbers of those that need not run
+    receptors: Sequence[Receptor]
+    kernels: Sequence[Kernel]
 
 
 def run_packs(
     work: Workplace,
-    packs: Sequence[np.ndarray],
-    receptors: Sequence[Receptor],
-    kernels: Sequence[Kernel],
-    workers: int,
+    share: Share,
+    files: int | None = None,
     tell: Callable[[Progress], None] = lambda _: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> None:
     """
     Give every pixel of every pack an outcome, and every pack its files. What is there already is not run again.
 
-    Raises StoppedError when `stopped` says so, after the pixels under way have finished.
+    At most `files` files of unfinished pixels are kept at a time. Raises StoppedError when `stopped` says so, after
+    the pixels under way have finished; OverBudgetError or DiskFullError, before any pixel runs, if the scratch files
+    of the workers or the files of a pack have no room.
     """
-    Run(work, packs, receptors, kernels, tell, stopped).with_workers(workers)
+    Run(work, share, files, tell, stopped).to_the_end()
 
 
 class Run:
-    """The packs of a scene while they are run."""
+    """The packs of a share while they are run."""
 
     def __init__(
         self,
         work: Workplace,
-        packs: Sequence[np.ndarray],
-        receptors: Sequence[Receptor],
-        kernels: Sequence[Kernel],
+        share: Share,
+        files: int | None,
         tell: Callable[[Progress], None],
         stopped: Callable[[], bool],
     ) -> None:
-        self.work, self.packs, self.tell, self.stopped = work, packs, tell, stopped
-        self.whole = {number for number in range(len(packs)) if work.packs.is_whole(number)}
-        self._reopen()
-        before = work.packs.finished_pixels()
-        opened = (number for number in range(len(packs)) if number not in self.whole)
-        self.left = {number: set(packs[number].tolist()) - before for number in opened}
-        self.jobs = self._jobs(receptors, kernels)
-        self.running: dict[Future, Job | int] = {}
+        self.work, self.share, self.files, self.tell, self.stopped = work, share, files, tell, stopped
+        self.whole = set(share.whole)
+        self.waiting = deque(number for number in share.packs if number not in self.whole)
+        self.left: dict[int, set[int]] = {}  # pixels of opened packs that have no outcome yet
+        self.jobs: deque[Job | int] = deque()  # pixels to run and, by number, packs to finish
+        self.running: dict[Future[Any], Job | int] = {}
         self.refused: list[Job | int] = []  # a broken pool did not take them
         self.suspects: list[Job | int] = []  # ran when a worker was killed: each runs again on its own
+        self.held: dict[int, ExitStack] = {}  # locks of opened packs
         self.on_its_own = False
         self.deaths = 0  # of workers, one after the other
-
-    def _reopen(self) -> None:
-        """Take whole packs apart whose lost pixels may do better now."""
-        for number in sorted(self.whole):
-            again = self.work.packs.lost_for_now(number)
-            if again:
-                self.work.packs.reopen(number, again)
-                self.whole.discard(number)
-
-    def _jobs(self, receptors: Sequence[Receptor], kernels: Sequence[Kernel]) -> Iterator[Job | int]:
-        """Pixels to run and, by number, packs to finish whose pixels all ran before."""
-        for number, left in list(self.left.items()):
-            if not left:
-                yield number
-            for pixel in sorted(left):
-                yield Job(number, receptors[pixel], kernels[pixel])
+        self.damages: Counter[int] = Counter()  # times that pixels of a pack came back damaged
 
     def progress(self) -> Progress:
         """How far it is now."""
-        pixels = sum(len(members) for members in self.packs)
-        return Progress(pixels - sum(map(len, self.left.values())), pixels, len(self.whole), len(self.packs))
+        members = {number: len(pixels) for number, pixels in self.share.packs.items()}
+        done = sum(members[number] for number in self.whole)
+        done += sum(members[number] - len(left) for number, left in self.left.items())
+        return Progress(done, sum(members.values()), len(self.whole), len(members))
 
-    def with_workers(self, count: int) -> None:
+    def to_the_end(self) -> None:
         """Run until all packs are whole."""
+        count = self.work.workers
+        if self.waiting:
+            _see_that_scratch_fits(self.work)
+            scratch.sweep()
         self.tell(self.progress())
-        while self.left:
-            try:
-                with _pool(self.work, count) as pool:
-                    self._drain(pool, count)
-            except BrokenProcessPool:
-                self._after_a_death()
+        try:
+            while self.left or self.waiting:
+                try:
+                    with pool_of(self.work, count) as pool:
+                        self._drain(pool, count)
+                except BrokenProcessPool:
+                    scratch.sweep()
+                    self._after_a_death()
+        finally:
+            for held in self.held.values():
+                held.close()
 
     def _drain(self, pool: ProcessPoolExecutor, count: int) -> None:
         while True:
@@ -126,35 +126,107 @@ class Run:
                 break
             done, _ = wait(self.running, timeout=_POLL, return_when=FIRST_COMPLETED)
             for future in done:
-                future.result()  # raises what a worker raised
-                self._note(pool, self.running.pop(future))
-        if self.left:
+                again = future.result()  # raises what a worker raised
+                self._note(self.running.pop(future), again)
+        if self.left or self.waiting:
             state = self.progress()
             raise StoppedError(f"stopped with {state.pixels_done} of {state.pixels} pixels done; run again to go on")
 
+    # ---- what to do next
+
     def _next(self) -> Job | int | None:
         if self.suspects:
+            if self.running:
+                return None
             self.on_its_own = True
             return self.suspects.pop(0)
-        return next(self.jobs, None)
+        while not self.jobs and self.waiting and self._has_room_for(self.waiting[0]):
+            self._open(self.waiting.popleft())
+        return self.jobs.popleft() if self.jobs else None
+
+    def _has_room_for(self, number: int) -> bool:
+        """Whether the files of one more pack's pixels keep to the budget; they wait for other packs to be whole."""
+        pixels = len(self.share.packs[number])
+        if self.files is None or pixels + sum(len(self.share.packs[each]) for each in self.left) <= self.files:
+            return True
+        if not self.left:
+            raise OverBudgetError(
+                f"pack {number} keeps {pixels} files until it is whole, packs.files allows {self.files}: raise it or "
+                "lower packs.pixels"
+            )
+        return False
+
+    def _open(self, number: int) -> None:
+        members = self.share.packs[number].tolist()
+        self.held[number] = ExitStack()
+        self.held[number].enter_context(self.work.packs.alone(number))
+        if self.work.packs.whole({number: members}):
+            self._put_down(number)
+            return
+        self.work.packs.needs_room(len(members), self.work.simulation)
+        left = self.left[number] = self.work.packs.open(number, members)
+        if not left:
+            self.jobs.append(number)
+        keeper = self.work.packs.keeper(number)
+        self.jobs.extend(self._job(number, pixel, keeper) for pixel in sorted(left))
+
+    def _job(self, number: int, pixel: int, keeper: str | None = None) -> Job:
+        return Job(number, self.share.receptors[pixel], self.share.kernels[pixel], self.work.limits, keeper)
 
     def _submit(self, pool: ProcessPoolExecutor, job: Job | int) -> None:
         try:
             if isinstance(job, int):
-                future = pool.submit(_finish, job, self.packs[job].tolist())
+                future: Future[Any] = pool.submit(finish, job, self.share.packs[job].tolist())
             else:
-                future = pool.submit(_run, job)
+                future = pool.submit(run, job)
         except BrokenProcessPool:
             self.refused.append(job)
             raise
         self.running[future] = job
 
+    # ---- what became of it
+
+    def _note(self, job: Job | int, again: Any) -> None:
+        self.deaths = 0
+        self.on_its_own = False
+        if isinstance(job, int):
+            self._finished(job, again)
+        elif again:
+            alone = REASONS[again].remedy is Remedy.retry_larger
+            (self.suspects if alone else self.jobs).append(job.once_more(again))
+        else:
+            self.jobs.extendleft(self._count_in(job))
+        self.tell(self.progress())
+
+    def _finished(self, number: int, damaged: set[int]) -> None:
+        if damaged:
+            self.damages[number] += 1
+            if self.damages[number] > self.work.attempts:
+                path = self.work.packs.file(number, "outcomes")
+                raise DamagedError(
+                    f"what pixels of pack {number} made is damaged again and again; is {path} well?", path
+                )
+            self.left[number] = damaged
+            self.jobs.extend(self._job(number, pixel) for pixel in sorted(damaged))
+            return
+        del self.left[number]
+        self._put_down(number)
+
+    def _put_down(self, number: int) -> None:
+        self.whole.add(number)
+        self.held.pop(number).close()
+
+    def _count_in(self, job: Job) -> list[int]:
+        """Count a pixel as done; its pack, if that can be finished now."""
+        self.left[job.pack].discard(job.receptor.pixel)
+        return [] if self.left[job.pack] else [job.pack]
+
     def _after_a_death(self) -> None:
         """Sort out what ran when the system killed a worker: only a job that ran on its own is charged with it."""
-        jobs = self.refused.copy()
+        refused, jobs = self.refused.copy(), list[Job | int]()
         for future, job in self.running.items():
             if future.done() and future.exception() is None:
-                self.suspects += self._count_in(job)
+                self._note(job, future.result())
             else:
                 jobs.append(job)
         self.running.clear()
@@ -162,70 +234,28 @@ class Run:
         self.on_its_own = False
         self.deaths += 1
         if self.deaths > _DEATHS:
-            raise StiltAssetsError(f"{self.deaths} workers were killed one after the other: out of memory?")
-        retries = [self._once_more(job) for job in jobs] if len(jobs) == 1 else jobs
-        self.suspects = [*(job for job in retries if job is not None), *self.suspects]
-
-    def _note(self, pool: ProcessPoolExecutor, job: Job | int) -> None:
-        self.deaths = 0
-        self.on_its_own = False
-        for pack in self._count_in(job):
-            self._submit(pool, pack)
-        self.tell(self.progress())
-
-    def _count_in(self, job: Job | int) -> list[int]:
-        """Count a job as done; the packs that can be finished now."""
-        if isinstance(job, int):
-            self.whole.add(job)
-            del self.left[job]
-            return []
-        self.left[job.pack].discard(job.receptor.pixel)
-        return [] if self.left[job.pack] else [job.pack]
+            raise WorkersKilledError(f"{self.deaths} workers were killed one after the other: out of memory?")
+        retries = [self._once_more(job) for job in jobs] if len(jobs) == 1 and not refused else jobs
+        self.suspects = [*(job for job in retries if job is not None), *refused, *self.suspects]
 
     def _once_more(self, job: Job | int) -> Job | int | None:
         """What to do again after a worker was killed under a job."""
         if isinstance(job, int):
             return job
-        if job.attempt < _ATTEMPTS:
-            return replace(job, attempt=job.attempt + 1)
-        give_up(self.work, job, "killed", f"{_ATTEMPTS} workers were killed while they ran this pixel: out of memory?")
+        if job.attempt < self.work.attempts:
+            return job.once_more("killed")
+        message = f"{job.attempt} workers were killed while they ran this pixel: out of memory?"
+        give_up(self.work, job, "killed", message)
         return next(iter(self._count_in(job)), None)
 
 
-def _pool(work: Workplace, count: int) -> ProcessPoolExecutor:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["stilt_assets.workers"])
-    # A signal to the whole process group, as Slurm and `timeout` send it, must not end the server that workers come
-    # from: it inherits a mask that blocks what only the main process answers.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_MAIN_PROCESS)
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(work,))
-
-
-_workplace: Workplace
-
-
-def _begin(work: Workplace) -> None:
-    global _workplace  # noqa: PLW0603  a pool's initializer has no other place to put things
-    _workplace = work
-    for number in _FOR_THE_MAIN_PROCESS:
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_the_main_process, daemon=True).start()
-
-
-def _end_with_the_main_process() -> None:
-    main = multiprocessing.parent_process()
-    if main is not None:
-        main.join()
-        os._exit(1)
-
-
-def _run(job: Job) -> None:
-    run_pixel(_workplace, job)
-
-
-def _finish(number: int, pixels: list[int]) -> None:
-    _workplace.packs.finish(number, pixels)
+def _see_that_scratch_fits(work: Workplace) -> None:
+    """OverBudgetError or DiskFullError unless the scratch files of all workers have room."""
+    needed = transport_named(work.simulation.transport).scratch_needed(work.simulation)
+    allowed = work.limits.scratch
+    if allowed is not None and needed > allowed:
+        raise OverBudgetError(
+            f"a pixel needs {needed / 2**20:.1f} MiB of scratch, packs.scratch allows {allowed / 2**20:.1f}: raise it "
+            "or lower simulation.particles"
+        )
+    scratch.needs_room(scratch.root(), work.workers * needed, f"a pixel for each of {work.workers} workers")

@@ -6,6 +6,8 @@ import pytest
 # A busy machine is slow, not wrong; and a run that failed can be run again.
 hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("steady")
+# Many more cases, other ones at each run: pytest tests/test_fuzz.py --hypothesis-profile long
+hypothesis.settings.register_profile("long", deadline=None, max_examples=3000)
 
 
 @pytest.fixture(scope="session")

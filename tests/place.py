@@ -15,7 +15,8 @@ import yaml
 from stilt_assets.catalog import register
 from stilt_assets.recipes import Desk, desk_of
 from stilt_assets.settings import load_settings
-from stilt_assets.stages import make_footprints, make_jacobian, make_meteorology, make_pixels
+from stilt_assets.shard import make_footprints
+from stilt_assets.stages import make_jacobian, make_meteorology, make_pixels
 from stilt_assets.store import open_store
 
 BIN = Path(sys.executable).parent
@@ -126,10 +127,12 @@ class Place:
         return self.scene / json.loads((self.scene / "scene.json").read_text())["current"][stage]
 
     def move_pixel(self, line: int, column: int, longitude: float, latitude: float) -> None:
-        """Put one pixel of the retrieval somewhere else."""
+        """Put one pixel of the retrieval somewhere else, with its corners."""
         with netCDF4.Dataset(self.retrieval, "a") as dataset:
-            dataset["PRODUCT/longitude"][0, line, column] = longitude
-            dataset["PRODUCT/latitude"][0, line, column] = latitude
+            for name, value in (("longitude", longitude), ("latitude", latitude)):
+                place, corners = dataset[f"PRODUCT/{name}"], dataset[f"PRODUCT/SUPPORT_DATA/GEOLOCATIONS/{name}_bounds"]
+                corners[0, line, column] += value - place[0, line, column]
+                place[0, line, column] = value
 
 
 def contents(folder: Path) -> dict[str, bytes]:

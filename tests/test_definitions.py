@@ -8,7 +8,8 @@ from place import KEY, Place, contents
 
 from stilt_assets.definitions import defs
 from stilt_assets.defs.metadata import in_one_line
-from stilt_assets.errors import DiskFullError
+from stilt_assets.errors import DamagedError, DiskFullError, MeteorologyError, StiltAssetsError, StoreError
+from stilt_assets.reasons import REASONS
 
 SCENE = "group:scene"
 
@@ -43,7 +44,12 @@ def test_the_graph_is_the_one_we_drew() -> None:
     assert {node.group_name for node in nodes} == {"scene"}
     assert {node.partitions_def for node in nodes} == {dg.DynamicPartitionsDefinition(name="scenes")}
     blocking = {key.to_user_string(): graph.get(key).blocking for key in graph.asset_check_keys}
-    assert blocking == {"footprints:few_pixels_lost": True, "jacobian:jacobian_is_physical": False}
+    assert blocking == {
+        "footprints:few_pixels_lost": True,
+        "jacobian:jacobian_is_physical": False,
+        "jacobian:no_gaps": False,
+        "footprints:crop_was_large_enough": False,
+    }
 
 
 def test_dagster_and_the_command_line_make_the_same_bytes(place: Place, tmp_path: Path, shared: Path) -> None:
@@ -51,7 +57,9 @@ def test_dagster_and_the_command_line_make_the_same_bytes(place: Place, tmp_path
         result = materialize(instance)
         assert result.success
         checks = {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
-        assert checks == {"few_pixels_lost": True, "jacobian_is_physical": True}
+        assert checks == dict.fromkeys(
+            ("few_pixels_lost", "crop_was_large_enough", "jacobian_is_physical", "no_gaps"), True
+        )
         made = [data.materialization for data in asset_events(result)]
         shown = {each.asset_key.to_user_string(): each.metadata for each in made}
     assert shown["footprints"]["pixels"].value == 9
@@ -78,17 +86,29 @@ def test_too_many_lost_pixels_block_the_jacobian(place: Place) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         result = materialize(instance)
         assert not result.success
-        (check,) = result.get_asset_check_evaluations()
-    assert (check.check_name, check.passed) == ("few_pixels_lost", False)
+        checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    check = checks["few_pixels_lost"]
+    assert not check.passed
     assert "1 outside_meteorology" in (check.description or "")
     assert not list(place.scene.glob("jacobian-*"))
 
 
-def test_an_expected_failure_is_not_retried() -> None:
-    with pytest.raises(dg.Failure, match=r"^a full disk$") as caught, in_one_line():
-        raise DiskFullError("a full disk")
-    assert caught.value.allow_retries is False
-    assert caught.value.metadata["reason"].value == "disk_full"
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (DiskFullError("it failed"), True),
+        (StoreError("it failed", "unreachable"), True),
+        (StoreError("it failed", "denied"), False),
+        (DamagedError("it failed", "/a/file"), False),
+        (MeteorologyError("it failed"), False),
+    ],
+)
+def test_only_what_a_step_can_mend_by_itself_is_retried(error: StiltAssetsError, again: bool) -> None:
+    with pytest.raises(dg.Failure, match=r"^it failed$") as caught, in_one_line():
+        raise error
+    assert caught.value.allow_retries is again
+    assert caught.value.metadata["reason"].value == error.reason
+    assert caught.value.metadata["then"].value == REASONS[error.reason].then
 
 
 def test_a_bug_keeps_its_traceback() -> None:

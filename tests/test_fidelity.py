@@ -24,8 +24,9 @@ from stilt_assets.receptor import Kernel, Receptor, kernels_from, receptors_from
 from stilt_assets.recipes import Desk, desk_of
 from stilt_assets.scene import Recipe
 from stilt_assets.settings import load_settings
+from stilt_assets.shard import make_footprints
 from stilt_assets.simulation import seed_of
-from stilt_assets.stages import make_footprints, make_jacobian, make_meteorology, make_pixels
+from stilt_assets.stages import make_jacobian, make_meteorology, make_pixels
 from stilt_assets.store import open_store
 
 # ---- STILT-R

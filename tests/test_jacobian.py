@@ -93,7 +93,7 @@ def filled(
                 )
             }
             lost = outcomes[pixel].status == Status.failed
-            made.put_aside(outcomes[pixel], {} if lost else {"cells": columns, "endpoints": ends})
+            made.put_aside(number, outcomes[pixel], {} if lost else {"cells": columns, "endpoints": ends})
         made.finish(number, members)
     return store, made.footprints
 

@@ -13,10 +13,12 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stilt_assets.cut import cut
 from stilt_assets.errors import StoreError
-from stilt_assets.pack import Arrays, Packs, cut, read_outcomes, summary_of
+from stilt_assets.pack import Packs, read_outcomes, summary_of
 from stilt_assets.simulation import Outcome, Status
 from stilt_assets.store import Store, open_store
+from stilt_assets.table import Arrays
 
 # ---- cutting
 
@@ -164,10 +166,21 @@ def packs_in(store: Store, keep: str) -> Packs:
 
 def a_pack_of_four(packs: Packs, number: int = 0) -> None:
     """An ordinary pixel 3, a failed 5, an empty 8 and a small 9."""
-    packs.put_aside(outcome(9), {"cells": cells(1), "endpoints": endpoints(1), "trajectories": tracks([(1, -2)], 7)})
-    packs.put_aside(outcome(3, row_sum=1.25, mc_error=0.5, left_domain=0.25, pressure_difference=-3.5), MADE)
-    packs.put_aside(outcome(5, Status.failed, reason="timeout", message="too slow, ü", particles=0, attempts=2), {})
     packs.put_aside(
+        number, outcome(9), {"cells": cells(1), "endpoints": endpoints(1), "trajectories": tracks([(1, -2)], 7)}
+    )
+    packs.put_aside(
+        number,
+        outcome(
+            3, row_sum=1.25, mc_error=0.5, left_domain=0.25, near_edge=0.125, near_lid=0.0625, pressure_difference=-3.5
+        ),
+        MADE,
+    )
+    packs.put_aside(
+        number, outcome(5, Status.failed, reason="timeout", message="too slow, ü", particles=0, attempts=2), {}
+    )
+    packs.put_aside(
+        number,
         outcome(8, Status.empty),
         {"cells": cells(0), "endpoints": endpoints(2), "trajectories": tracks([(1, -1), (2, -1)])},
     )
@@ -179,21 +192,22 @@ def opened(packs: Packs, path: str) -> pq.ParquetFile:
 
 
 def test_a_pack_is_whole_once_it_is_finished_and_not_before(packs: Packs) -> None:
-    assert not packs.is_whole(0)
-    packs.put_aside(outcome(3), MADE)
-    assert not packs.is_whole(0)
+    assert 0 not in packs.whole({0: [3]})
+    packs.put_aside(0, outcome(3), MADE)
+    assert 0 not in packs.whole({0: [3]})
     packs.finish(0, [3])
-    assert packs.is_whole(0)
-    assert not packs.is_whole(1)
+    assert 0 in packs.whole({0: [3]})
+    assert 1 not in packs.whole({1: [3]})
 
 
 def test_what_is_unfinished_is_listed_and_taken_away_with_its_own_pack_only(packs: Packs) -> None:
-    assert packs.finished_pixels() == set()
-    for pixel in (3, 4, 1234567):
-        packs.put_aside(outcome(pixel), MADE)
-    assert packs.finished_pixels() == {3, 4, 1234567}
+    assert packs.aside(0) == set()
+    for number, pixel in ((0, 3), (1, 4), (0, 1234567)):
+        packs.put_aside(number, outcome(pixel), MADE)
+    assert packs.aside(0) == {3, 1234567}
     packs.finish(0, [3, 1234567])
-    assert packs.finished_pixels() == {4}
+    assert packs.aside(0) == set()
+    assert packs.aside(1) == {4}
 
 
 def test_files_lie_where_the_design_says(packs: Packs) -> None:
@@ -265,7 +279,7 @@ def test_files_are_packed_as_the_design_says(packs: Packs) -> None:
 
 def test_kept_particles_are_the_very_ones(packs: Packs) -> None:
     a_pack_of_four(packs)
-    kept, releases = packs.kept_particles(0, 3) or ({}, {})
+    kept, releases = packs.kept_particles(packs.particles, 0, 3) or ({}, {})
     assert kept.keys() == MADE["trajectories"].keys()
     for name, values in MADE["trajectories"].items():
         assert kept[name].dtype == values.dtype
@@ -278,7 +292,7 @@ def test_kept_particles_are_the_very_ones(packs: Packs) -> None:
 
 def test_a_failed_pixel_has_an_outcome_and_nothing_else(packs: Packs) -> None:
     a_pack_of_four(packs)
-    assert packs.kept_particles(0, 5) is None
+    assert packs.kept_particles(packs.particles, 0, 5) is None
     for path in (
         packs.store.pack(packs.footprints, 0),
         packs.store.pack(packs.particles, 0, "trajectories"),
@@ -307,6 +321,8 @@ def test_an_outcome_comes_back_with_all_that_it_said(packs: Packs) -> None:
         "row_sum": 1.25,
         "mc_error": 0.5,
         "left_domain": 0.25,
+        "near_edge": 0.125,
+        "near_lid": 0.0625,
         "pressure_difference": -3.5,
     }
     assert (second["reason"], second["message"], second["attempts"]) == ("timeout", "too slow, ü", 2)
@@ -315,17 +331,153 @@ def test_an_outcome_comes_back_with_all_that_it_said(packs: Packs) -> None:
 
 def test_an_empty_pixel_keeps_its_particles(packs: Packs) -> None:
     a_pack_of_four(packs)
-    kept, releases = packs.kept_particles(0, 8) or ({}, {})
+    kept, releases = packs.kept_particles(packs.particles, 0, 8) or ({}, {})
     assert kept["particle"].tolist() == releases["particle"].tolist() == [1, 2]
 
 
 def test_outcomes_of_all_packs_are_in_the_order_of_their_pixels(packs: Packs) -> None:
     for number, pixels in enumerate([[4, 9], [0, 7]]):
         for pixel in pixels:
-            packs.put_aside(outcome(pixel), MADE)
+            packs.put_aside(number, outcome(pixel), MADE)
         packs.finish(number, pixels)
-    packs.put_aside(outcome(1), MADE)
+    packs.put_aside(0, outcome(1), MADE)
     assert [row["pixel"] for row in read_outcomes(packs.store, packs.footprints)] == [0, 4, 7, 9]
+
+
+def broken_file(packs: Packs, kind: str, number: int = 0) -> None:
+    path = Path(packs.file(number, kind))
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+@pytest.mark.parametrize("kind", ["cells", "endpoints", "trajectories", "outcomes"])
+def test_a_pack_with_a_truncated_file_is_not_whole_and_runs_again(packs: Packs, kind: str) -> None:
+    a_pack_of_four(packs)
+    before = {each: Path(packs.file(0, each)).read_bytes() for each in (*packs.kinds, "outcomes")}
+    broken_file(packs, kind)
+    assert packs.whole({0: [3, 5, 8, 9]}) == {}
+    assert packs.open(0, [3, 5, 8, 9]) == {3, 5, 8, 9}
+    a_pack_of_four(packs)
+    assert {each: Path(packs.file(0, each)).read_bytes() for each in (*packs.kinds, "outcomes")} == before
+
+
+@pytest.mark.parametrize("kind", ["endpoints", "trajectories"])
+def test_a_pack_without_one_of_its_files_is_not_whole(packs: Packs, kind: str) -> None:
+    a_pack_of_four(packs)
+    Path(packs.file(0, kind)).unlink()
+    assert packs.whole({0: [3, 5, 8, 9]}) == {}
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, 300])
+def test_a_truncated_pixel_runs_again_and_no_other(packs: Packs, length: int) -> None:
+    for pixel in (3, 8, 9):
+        packs.put_aside(0, outcome(pixel), MADE)
+    (file,) = Path(packs.store.root).rglob("pixel=0000008.npz")
+    file.write_bytes(file.read_bytes()[:length])
+    assert packs.finish(0, [3, 8, 9]) == {8}
+    assert packs.whole({0: [3, 8, 9]}) == {}
+    assert packs.open(0, [3, 8, 9]) == {8}
+    packs.put_aside(0, outcome(8), MADE)
+    assert packs.finish(0, [3, 8, 9]) == set()
+    assert [row["pixel"] for row in packs.whole({0: [3, 8, 9]})[0]] == [3, 8, 9]
+
+
+def test_a_pixel_of_a_whole_pack_runs_again_and_its_neighbours_stay(packs: Packs) -> None:
+    a_pack_of_four(packs)
+    packs.reopen(0, {5})
+    assert packs.whole({0: [3, 5, 8, 9]}) == {}
+    assert packs.open(0, [3, 5, 8, 9]) == {5}
+    rows = [row for row in read_outcomes(packs.store, packs.footprints) if row["pixel"] != 5]
+    kept = {pixel: packs.kept_particles(packs.particles, 0, pixel) for pixel in (3, 8, 9)}
+    packs.put_aside(0, outcome(5), MADE)
+    assert packs.finish(0, [3, 5, 8, 9]) == set()
+    np.testing.assert_equal([row for row in packs.whole({0: [3, 5, 8, 9]})[0] if row["pixel"] != 5], rows)
+    np.testing.assert_equal({pixel: packs.kept_particles(packs.particles, 0, pixel) for pixel in kept}, kept)
+    np.testing.assert_equal((packs.kept_particles(packs.particles, 0, 5) or [{}])[0], MADE["trajectories"])
+    table = opened(packs, packs.file(0, "cells")).read()
+    assert table["row"].to_pylist() == [3] * 4 + [5] * 4 + [9]
+    assert packs.store.names(packs.store.unfinished(packs.footprints)) == []
+
+
+def test_a_reopened_pack_whose_old_files_are_damaged_runs_whole_again(packs: Packs) -> None:
+    a_pack_of_four(packs)
+    packs.reopen(0, {5})
+    broken_file(packs, "trajectories")
+    packs.put_aside(0, outcome(5), MADE)
+    assert packs.finish(0, [3, 5, 8, 9]) == {3, 8, 9}
+    assert packs.open(0, [3, 5, 8, 9]) == {3, 8, 9}
+
+
+@pytest.mark.parametrize("after", range(5))
+def test_a_reopened_pack_survives_a_death_between_any_two_of_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    whole = packs_in(open_store(str(tmp_path / "whole")), "core")
+    dying = packs_in(open_store(str(tmp_path / "dying")), "core")
+    for packs in (whole, dying):
+        a_pack_of_four(packs)
+        packs.reopen(0, {5})
+        packs.put_aside(0, outcome(5), MADE)
+    whole.finish(0, [3, 5, 8, 9])
+    real, written = Store.write, []
+
+    def write(self: Store, path: str, content: bytes) -> None:
+        if len(written) == after:
+            raise StoreError("writing failed")
+        written.append(path)
+        real(self, path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "write", write)
+        if after < 4:
+            with pytest.raises(StoreError):
+                dying.finish(0, [3, 5, 8, 9])
+        else:
+            dying.finish(0, [3, 5, 8, 9])
+    if after < 4:
+        assert dying.whole({0: [3, 5, 8, 9]}) == {}
+        assert dying.open(0, [3, 5, 8, 9]) == set()
+        assert dying.finish(0, [3, 5, 8, 9]) == set()
+    for kind in (*whole.kinds, "outcomes"):
+        assert Path(whole.file(0, kind)).read_bytes() == Path(dying.file(0, kind)).read_bytes()
+
+
+def test_a_damaged_list_of_what_runs_again_is_no_dead_end(packs: Packs) -> None:
+    a_pack_of_four(packs)
+    packs.reopen(0, {5})
+    (mark,) = Path(packs.store.root).rglob("again=*.json")
+    mark.write_bytes(b"")
+    assert packs.open(0, [3, 5, 8, 9]) == {3, 5, 8, 9}
+    a_pack_of_four(packs)
+    assert list(packs.whole({0: [3, 5, 8, 9]})) == [0]
+
+
+@pytest.mark.parametrize("kind", ["outcomes", "cells", "endpoints", "trajectories"])
+def test_a_reopened_pack_that_lost_a_file_is_no_dead_end(packs: Packs, kind: str) -> None:
+    a_pack_of_four(packs)
+    packs.reopen(0, {5})
+    Path(packs.file(0, kind)).unlink()
+    packs.put_aside(0, outcome(5), MADE)
+    assert packs.finish(0, [3, 5, 8, 9]) == {3, 8, 9}
+    assert packs.open(0, [3, 5, 8, 9]) == {3, 8, 9}
+
+
+def test_what_a_killed_process_left_aside_is_not_the_answer_of_another_try(packs: Packs) -> None:
+    a_pack_of_four(packs)
+    packs.put_aside(0, outcome(5, Status.failed, reason="timeout"), {})
+    packs.reopen(0, {5})
+    assert packs.open(0, [3, 5, 8, 9]) == {5}
+
+
+def test_a_pack_of_other_pixels_is_not_whole(packs: Packs) -> None:
+    a_pack_of_four(packs)
+    assert packs.whole({0: [3, 5, 8]}) == {}
+
+
+def test_two_processes_that_finish_the_same_pack_do_no_harm(packs: Packs) -> None:
+    a_pack_of_four(packs)
+    before = {kind: Path(packs.file(0, kind)).read_bytes() for kind in (*packs.kinds, "outcomes")}
+    assert packs.finish(0, [3, 5, 8, 9]) == set()
+    assert {kind: Path(packs.file(0, kind)).read_bytes() for kind in (*packs.kinds, "outcomes")} == before
 
 
 def test_without_a_whole_pack_there_are_no_outcomes(packs: Packs) -> None:
@@ -334,10 +486,10 @@ def test_without_a_whole_pack_there_are_no_outcomes(packs: Packs) -> None:
 
 def test_endpoints_alone_are_kept_without_trajectories(tmp_path: Path) -> None:
     packs = packs_in(open_store(str(tmp_path)), "endpoints")
-    packs.put_aside(outcome(3), {name: MADE[name] for name in ("cells", "endpoints")})
+    packs.put_aside(0, outcome(3), {name: MADE[name] for name in ("cells", "endpoints")})
     packs.finish(0, [3])
-    assert packs.is_whole(0)
-    assert packs.kept_particles(0, 3) is None
+    assert 0 in packs.whole({0: [3]})
+    assert packs.keeper(0) is None
     assert packs.store.names(packs.particles) == ["endpoints"]
 
 
@@ -346,9 +498,9 @@ def test_full_particles_keep_what_core_ones_do_not(tmp_path: Path) -> None:
     more = {
         name: np.array([0.5] * 5, "f4") for name in ("foot_no_hnf_dilution", "mlht", "dens", "samt", "sigw", "tlgr")
     }
-    packs.put_aside(outcome(3), MADE | {"trajectories": MADE["trajectories"] | more})
+    packs.put_aside(0, outcome(3), MADE | {"trajectories": MADE["trajectories"] | more})
     packs.finish(0, [3])
-    kept, _ = packs.kept_particles(0, 3) or ({}, {})
+    kept, _ = packs.kept_particles(packs.particles, 0, 3) or ({}, {})
     assert kept.keys() == MADE["trajectories"].keys() | more.keys()
 
 
@@ -357,7 +509,7 @@ def test_the_same_pixels_make_the_same_bytes_in_whatever_order_they_ran(tmp_path
     for name, order in (("one", (3, 8)), ("two", (8, 3))):
         packs = packs_in(open_store(str(tmp_path / name)), "core")
         for pixel in order:
-            packs.put_aside(outcome(pixel), MADE)
+            packs.put_aside(0, outcome(pixel), MADE)
         packs.finish(0, [3, 8])
         root = tmp_path / name
         files.append({path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*.parquet")})
@@ -376,33 +528,33 @@ def test_a_pack_that_breaks_while_it_is_finished_is_not_whole_and_loses_no_pixel
         real(self, path, content)
 
     for pixel in (3, 8):
-        packs.put_aside(outcome(pixel), MADE)
+        packs.put_aside(0, outcome(pixel), MADE)
     with monkeypatch.context() as patch:
         patch.setattr(Store, "write", broken)
         with pytest.raises(StoreError):
             packs.finish(0, [3, 8])
-    assert not packs.is_whole(0)
-    assert packs.finished_pixels() == {3, 8}
+    assert 0 not in packs.whole({0: [3, 8]})
+    assert packs.aside(0) == {3, 8}
     packs.finish(0, [3, 8])
-    assert packs.is_whole(0)
-    assert packs.finished_pixels() == set()
+    assert 0 in packs.whole({0: [3, 8]})
+    assert packs.aside(0) == set()
 
 
 def test_particles_of_another_footprint_are_not_those_of_this_one(packs: Packs) -> None:
     a_pack_of_four(packs)
     other = Packs(packs.store, packs.particles, packs.store.result("key", "footprints-2"), "core")
-    assert not other.is_whole(0)
-    assert other.kept_particles(0, 3) is not None
-    assert other.kept_particles(1, 3) is None
+    assert 0 not in other.whole({0: [3, 5, 8, 9]})
+    assert other.keeper(0) == packs.particles
+    assert other.keeper(1) is None
 
 
 def test_packs_on_an_object_store_come_back_too() -> None:
     MemoryFileSystem.store.clear()
     packs = packs_in(open_store("memory://packs"), "core")
     a_pack_of_four(packs)
-    assert packs.is_whole(0)
-    assert packs.finished_pixels() == set()
-    kept, _ = packs.kept_particles(0, 3) or ({}, {})
+    assert 0 in packs.whole({0: [3, 5, 8, 9]})
+    assert packs.aside(0) == set()
+    kept, _ = packs.kept_particles(packs.particles, 0, 3) or ({}, {})
     np.testing.assert_array_equal(kept["lon"], MADE["trajectories"]["lon"])
     assert len(read_outcomes(packs.store, packs.footprints)) == 4
     MemoryFileSystem.store.clear()

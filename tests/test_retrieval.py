@@ -216,8 +216,9 @@ def test_layer_weights_sum_to_one(real: Path, blended: Path) -> None:
 
 
 def test_weights_of_layers_are_shares_turned_upside_down() -> None:
-    weights = tropomi.layer_weights(np.array([[1.0, 2.0, 5.0]]))
-    assert weights[0].tolist() == [0.625, 0.25, 0.125]
+    layers = tropomi.layers(np.array([[1.0, 2.0, 5.0]]))
+    assert layers["layer_weight"][0].tolist() == [0.625, 0.25, 0.125]
+    assert layers["air"].tolist() == [8.0]
 
 
 # ---- left out
@@ -338,6 +339,119 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert "no retrieval file" in refusal(tmp_path / "none.nc")
     tmp_path.joinpath("folder.nc").mkdir()
     assert "no retrieval file" in refusal(tmp_path / "folder.nc")
+
+
+# ---- files that contradict themselves
+
+
+def put(name: str, value: float, place: tuple[int, ...] | None = None) -> Callable[[netCDF4.Dataset], None]:
+    """A change: one number of a good pixel, the second of the file."""
+
+    def change(dataset: netCDF4.Dataset) -> None:
+        variable = dataset[name]
+        inside = (0, 0, 1) if variable.ndim > 2 else (1,)
+        variable[place or (*inside, *(3,) * (variable.ndim - len(inside)))] = value
+
+    return change
+
+
+def shifted(name: str, by: float) -> Callable[[netCDF4.Dataset], None]:
+    def change(dataset: netCDF4.Dataset) -> None:
+        dataset[name][:] = dataset[name][:] + by
+
+    return change
+
+
+def said(line: int, text: str) -> Callable[[netCDF4.Dataset], None]:
+    def change(dataset: netCDF4.Dataset) -> None:
+        dataset["PRODUCT/time_utc"][0, line] = text
+
+    return change
+
+
+def lost(name: str) -> Callable[[netCDF4.Dataset], None]:
+    """A change: every number of a variable becomes fill, as when the library finds no chunk of it."""
+
+    def change(dataset: netCDF4.Dataset) -> None:
+        dataset[name][:] = np.ma.masked
+
+    return change
+
+
+def orbit(number: int) -> Callable[[netCDF4.Dataset], None]:
+    return lambda dataset: dataset.setncattr("orbit", np.int32(number))
+
+
+GEO = "PRODUCT/SUPPORT_DATA/GEOLOCATIONS"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (said(3, "2023-10-19T20:31:45.405000Z"), "time_utc and delta_time differ"),
+        (said(3, "2023-10-19T20:31:44.505000Z"), "time_utc and delta_time differ"),
+        (said(0, "2023-10-19T20:3"), "cannot be read as"),
+        (said(0, "later"), "cannot be read as"),
+        (shifted("PRODUCT/delta_time", 1000), "time_utc and delta_time differ"),
+        (shifted("PRODUCT/time", 86400), "time_utc and delta_time differ"),
+        (lost("PRODUCT/delta_time"), "time_utc and delta_time differ"),
+        (orbit(31177), "orbit 31177 is not that of its id S5P_OFFL"),
+        (lambda dataset: dataset.delncattr("orbit"), "lacks the attribute orbit"),
+        (put("PRODUCT/scanline", 3021), "scanline does not rise"),
+        (put("PRODUCT/ground_pixel", 127), "ground_pixel does not rise"),
+        (lost("PRODUCT/latitude"), "36 good pixel(s) have no latitude or longitude"),
+        (put("PRODUCT/longitude", 200.0), "1 good pixel(s) have no latitude or longitude"),
+        (shifted("PRODUCT/latitude", 0.03), "place and corners"),
+        (shifted("PRODUCT/longitude", -0.03), "place and corners"),
+        (shifted(f"{GEO}/latitude_bounds", 1.0), "place and corners"),
+        (lost(f"{GEO}/longitude_bounds"), "longitude_bounds nan degrees"),
+        (put(f"{GEO}/latitude_bounds", 91.0), "latitude_bounds 91 degrees"),
+        (lost(VALUE), "36 of 36 good pixels lack a value or a kernel"),
+        (lost(f"{INPUT}/surface_pressure"), "36 of 36 good pixels lack a value or a kernel"),
+        (lost(f"{DETAIL}/column_averaging_kernel"), "36 of 36 good pixels lack a value or a kernel"),
+        (put(VALUE, 400.0), "value 400 ppb"),
+        (put(VALUE, 3e10), "value 3e+10 ppb"),
+        (put("PRODUCT/methane_mixing_ratio_precision", -1.0), "uncertainty -1 ppb"),
+        (put(f"{INPUT}/surface_altitude", 1e4), "surface_altitude 10000 m"),
+        (shifted(f"{INPUT}/surface_altitude", 2.0), "surface altitude and altitude levels"),
+        (put(f"{INPUT}/surface_pressure", 4e5), "surface_pressure 4000 hPa"),
+        (shifted(f"{INPUT}/surface_pressure", 200.0), "surface pressure and pressure interval"),
+        (shifted(f"{INPUT}/pressure_interval", 50.0), "surface pressure and pressure interval"),
+        (put(f"{INPUT}/dry_air_subcolumns", 5e4), "surface pressure and dry air"),
+        (put(f"{INPUT}/dry_air_subcolumns", -1.0), "apriori -4.72511e+07 ppb"),
+        (put(f"{INPUT}/methane_profile_apriori", 1e6), "apriori"),
+        (put(f"{DETAIL}/column_averaging_kernel", 1e9), "ak 1e+09"),
+        (put(f"{GEO}/viewing_zenith_angle", 100.0), "zenith 100 degrees"),
+        (lost(f"{GEO}/viewing_azimuth_angle"), "azimuth nan degrees"),
+    ],
+)
+def test_a_file_that_contradicts_itself_or_nature_is_refused(
+    real: Path, tmp_path: Path, change: Callable[[netCDF4.Dataset], None], told: str
+) -> None:
+    assert told in refusal(changed(real, tmp_path, change))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda dataset: dataset["time_utc"].__setitem__(5, "2018-04-30T01:05:31.000000Z"), "time_utc goes back"),
+        (lambda dataset: dataset["time_utc"].__setitem__(39, "2018-04-30T21:05:31.000000Z"), "longer than an orbit"),
+        (lost("latitude"), "40 good pixel(s) have no latitude or longitude"),
+        (shifted("longitude_bounds", 0.1), "place and corners"),
+        (lost("dry_air_subcolumns"), "40 of 40 good pixels lack a value or a kernel"),
+        (put("surface_pressure", 5e4), "surface pressure and dry air"),
+    ],
+)
+def test_a_blended_file_that_contradicts_itself_is_refused(
+    blended: Path, tmp_path: Path, change: Callable[[netCDF4.Dataset], None], told: str
+) -> None:
+    assert told in refusal(changed(blended, tmp_path, change))
+
+
+def test_damage_of_pixels_that_are_left_out_anyhow_does_no_harm(real: Path, tmp_path: Path) -> None:
+    bad = (0, 0, 4)
+    file = changed(real, tmp_path, put(VALUE, 3e10, bad))
+    assert len(read_retrieval(file, WORLD).pixels) == 36
 
 
 # ---- behind a URL

@@ -14,9 +14,9 @@ from place import BOUNDS, GRID, KEY, Place, contents, leftovers
 
 from stilt_assets.errors import BusyError, StoppedError, UsageError
 from stilt_assets.jacobian import read_array
-from stilt_assets.pack import Packs
 from stilt_assets.recipes import desk_of, verdicts
-from stilt_assets.stages import make_footprints, make_jacobian, make_meteorology, make_pixels
+from stilt_assets.shard import make_footprints
+from stilt_assets.stages import make_jacobian, make_meteorology, make_pixels
 from stilt_assets.status import status_of
 
 WHOLE = [-112.6, 40.2, -111.3, 41.2]
@@ -176,7 +176,7 @@ def wait_for_pixels(place: Place, count: int) -> None:
 
 def finished_pixels(place: Place) -> dict[int, float]:
     """Seconds that each finished pixel of a pack that is not whole took."""
-    files = place.scene.glob("footprints-*/unfinished/pixel=*.npz")
+    files = place.scene.glob("footprints-*/unfinished/pack=*/pixel=*.npz")
     rows = [json.loads(str(np.load(file)["outcome"])) for file in files]
     return {row["pixel"]: float(np.float32(row["seconds"])) for row in rows}
 
@@ -342,23 +342,11 @@ def test_pixels_that_timed_out_get_another_try_and_the_others_do_not(undisturbed
     assert contents(jacobian(place)) == contents(jacobian(undisturbed))
 
 
-def test_a_whole_pack_is_taken_apart_without_a_change_to_what_stays(undisturbed: Place, place: Place) -> None:
-    place.make()
-    made = Packs(place.desk().store, str(place.result("particles")), str(place.result("footprints")), "core")
-    before = contents(place.result("particles")) | contents(place.result("footprints"))
-    made.reopen(1, set())
-    assert not made.is_whole(1)
-    pixels = sorted(made.finished_pixels())
-    assert len(pixels) == 3
-    made.finish(1, pixels)
-    assert contents(place.result("particles")) | contents(place.result("footprints")) == before
-
-
 def test_a_second_process_on_the_same_footprints_is_refused(place: Place) -> None:
     place.make()
     (place.result("footprints") / "outcomes" / "pack=00001.parquet").unlink()
     with (
-        place.desk().store.alone(str(place.result("footprints"))),
+        place.desk().store.alone(str(place.result("footprints") / "outcomes" / "pack=00001.parquet")),
         pytest.raises(BusyError, match="another process works"),
     ):
         place.make()

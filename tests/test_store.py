@@ -1,16 +1,23 @@
 """Whatever is written appears whole or not at all, on a disk and on an object store."""
 
 import errno
+import io
+import posixpath
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from stilt_assets.errors import DiskFullError, StoreError
+from stilt_assets.errors import DamagedError, DiskFullError, StoreError, UsageError
 from stilt_assets.store import Store, open_store
 
 
@@ -76,6 +83,7 @@ def test_a_second_write_replaces_the_first(store: Store) -> None:
 
 def test_places_are_those_of_the_design() -> None:
     store = Store("/s/")
+    assert store.scene("k") == "/s/scenes/k"
     assert store.record("k") == "/s/scenes/k/scene.json"
     assert store.result("k", "pixels-1") == "/s/scenes/k/pixels-1"
     assert store.pack("/f", 7) == "/f/pack=00007.parquet"
@@ -89,9 +97,29 @@ def test_a_folder_that_is_not_there_holds_no_names(store: Store) -> None:
 
 def test_names_are_sorted_and_bare_and_those_of_one_folder(store: Store) -> None:
     folder = store.result("key", "pixels-1")
-    for name in ("b", "a", "c/d"):
-        store.write(store.file(folder, name), b"x")
+    for place in (["b"], ["a"], ["c", "d"], ["c", "e"]):
+        store.write(store.file(folder, *place), b"x" * len(place))
     assert store.names(folder) == ["a", "b", "c"]
+    assert store.sizes(folder) == {"a": 1, "b": 1}
+    assert store.sizes(store.file(folder, "c")) == {"d": 2, "e": 2}
+    assert store.sizes(store.file(folder, "none")) == {}
+
+
+def test_a_file_is_no_folder_that_holds_itself(store: Store) -> None:
+    store.write(store.record("key"), b"{}")
+    assert store.names(store.record("key")) == []
+
+
+def test_many_files_are_read_at_once_and_the_first_that_is_missing_is_told(store: Store) -> None:
+    folder = store.result("key", "pixels-1")
+    paths = [store.file(folder, f"{number}.bin") for number in range(40)]
+    for number, path in enumerate(paths):
+        store.write(path, bytes([number]))
+    assert store.read_many(reversed(paths)) == {path: bytes([number]) for number, path in enumerate(paths)}
+    assert store.read_many([]) == {}
+    with pytest.raises(StoreError, match=r"reading .*none.* failed") as caught:
+        store.read_many([*paths, store.file(folder, "none")])
+    assert caught.value.reason == "not_found"
 
 
 def test_names_written_by_another_process_are_seen_at_once(disk: Store) -> None:
@@ -142,7 +170,7 @@ def test_a_write_that_stops_before_its_rename_leaves_the_old_file(disk: Store, m
     with pytest.raises(StoreError, match=r"writing .*scene\.json failed: Input/output error"):
         disk.write(path, b"new")
     assert disk.read(path) == b"old"
-    assert disk.names(disk.result("key", "")) == ["scene.json"]
+    assert disk.names(disk.scene("key")) == ["scene.json"]
 
 
 def test_a_quota_that_is_spent_is_a_full_disk(disk: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +214,7 @@ def test_what_cannot_be_read_is_told_in_one_line(store: Store) -> None:
 
 
 def test_a_store_of_an_unknown_kind_is_refused_at_once() -> None:
-    with pytest.raises(StoreError, match="cannot open the store nonsense://bucket"):
+    with pytest.raises(UsageError, match="cannot open the store nonsense://bucket"):
         open_store("nonsense://bucket")
 
 
@@ -212,8 +240,8 @@ def build(store: Store, name: str, files: dict[str, bytes], marker: str = "m") -
 def test_a_folder_appears_with_all_its_files(store: Store) -> None:
     folder = build(store, "r", {"m": b"1", "deep/er/x": b"22"})
     assert store.read(store.file(folder, "m")) == b"1"
-    assert store.read(store.file(folder, "deep/er/x")) == b"22"
-    assert store.names(store.result("key", "")) == ["r"]
+    assert store.read(store.file(folder, "deep", "er", "x")) == b"22"
+    assert store.names(store.scene("key")) == ["r"]
 
 
 def test_a_folder_is_not_there_before_its_block_has_ended(store: Store) -> None:
@@ -236,7 +264,7 @@ def test_a_block_that_fails_leaves_nothing_behind(store: Store, failure: BaseExc
 
     with pytest.raises(type(failure)):
         half()
-    assert store.names(store.result("key", "")) == []
+    assert store.names(store.scene("key")) == []
     assert not works[0].exists()
 
 
@@ -253,7 +281,7 @@ def test_a_second_build_of_the_same_folder_leaves_the_first_bytes(disk: Store) -
     build(disk, "r", {"m": b"second", "more": b""})
     assert everything(folder) == {"m"}
     assert ((folder / "m").read_bytes(), (folder / "m").stat().st_ino) == (b"first", node)
-    assert disk.names(disk.result("key", "")) == ["r"]
+    assert disk.names(disk.scene("key")) == ["r"]
 
 
 def test_others_may_read_a_built_folder(disk: Store) -> None:
@@ -278,6 +306,7 @@ def test_the_marker_is_uploaded_last_whatever_it_is_called(cloud: Store, monkeyp
 
 
 def test_an_upload_that_breaks_leaves_no_marker(cloud: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stilt_assets.faults.FIRST_PAUSE", 0.001)
     real = MemoryFileSystem.put_file
 
     def broken(self: MemoryFileSystem, here: str, there: str, *rest: Any, **more: Any) -> None:
@@ -286,7 +315,7 @@ def test_an_upload_that_breaks_leaves_no_marker(cloud: Store, monkeypatch: pytes
         real(self, here, there, *rest, **more)
 
     monkeypatch.setattr(MemoryFileSystem, "put_file", broken)
-    with pytest.raises(StoreError, match=r"building .* failed: Connection reset by peer"):
+    with pytest.raises(StoreError, match=r"writing .*/z failed: Connection reset by peer"):
         build(cloud, "r", {"m": b"", "z": b""})
     assert not cloud.exists(cloud.file(cloud.result("key", "r"), "m"))
 
@@ -295,11 +324,157 @@ def test_a_file_is_lent_as_a_path_of_this_machine(store: Store) -> None:
     path = store.file(store.result("key", "r"), "meteorology.arl")
     store.write(path, b"abc")
     with store.local(path) as here:
-        assert (here.name, here.read_bytes()) == ("meteorology.arl", b"abc")
+        assert here.read_bytes() == b"abc"
     assert here.exists() == store.is_local
     assert store.read(path) == b"abc"
 
 
 def test_a_file_that_cannot_be_fetched_is_told(cloud: Store) -> None:
-    with pytest.raises(StoreError, match="fetching memory://bucket/none failed"), cloud.local("memory://bucket/none"):
+    missing = pytest.raises(StoreError, match="memory://bucket/none failed")
+    with missing as caught, cloud.local("memory://bucket/none"):
         pass
+    assert caught.value.reason == "not_found"
+
+
+# ---- places from outside
+
+
+BAD = ["..", ".", "", "a/b", "/etc", "a\\b", "a\0", "a\n", "..\\x", "é", ".hidden", "%2e"]
+
+
+@given(st.text() | st.sampled_from(BAD))
+@example("20190530T0958Z_tropomi_slc")
+def test_no_name_leaves_its_folder(name: str) -> None:
+    store = Store("s3://bucket/prefix")
+    folder = store.result("key", "pixels-1")
+    makers: list[tuple[str, Callable[[], str]]] = [
+        ("s3://bucket/prefix/scenes", lambda: store.scene(name)),
+        ("s3://bucket/prefix/scenes", lambda: store.record(name).removesuffix("/scene.json")),
+        ("s3://bucket/prefix/scenes/key", lambda: store.result("key", name)),
+        (folder, lambda: store.file(folder, name)),
+        (folder, lambda: store.pack(folder, 1, name).removesuffix("/pack=00001.parquet")),
+        (f"{folder}/unfinished", lambda: store.unfinished(folder, name)),
+    ]
+    for parent, make in makers:
+        try:
+            place = make()
+        except UsageError:
+            continue
+        assert name not in BAD
+        assert place == f"{parent}/{name}"
+        assert posixpath.dirname(posixpath.normpath(place.removeprefix("s3:/"))) == parent.removeprefix("s3:/")
+
+
+@pytest.mark.parametrize(
+    "name", ["20190530T0958Z_tropomi_slc", "pixels-3fa2c1d09b7e", "pack=00000.parquet", "a.b_c-d=e"]
+)
+def test_the_names_that_we_make_are_names(name: str) -> None:
+    assert Store("/s").result("key", name) == f"/s/scenes/key/{name}"
+
+
+def test_a_folder_that_is_no_scene_is_passed_over(disk: Store) -> None:
+    disk.write(disk.record("20190102T0000Z_a_b"), b"{}")
+    for strange in ("a scene", ".hidden", "lost+found"):
+        (Path(disk.root) / "scenes" / strange).mkdir()
+    assert disk.scenes() == ["20190102T0000Z_a_b"]
+
+
+@pytest.mark.parametrize("url", ["s3://key:wJalr/secret@bucket/x", "memory://b/x?sig=wJalr", "ftp://me:wJalr@host/x"])
+def test_a_store_whose_url_holds_credentials_is_refused_without_showing_them(url: str) -> None:
+    with pytest.raises(UsageError, match=r"\*\*\*.* names credentials: they belong in the environment") as caught:
+        open_store(url)
+    assert "wJalr" not in f"{caught.value} {Store(url)!r} {Store(url)}"
+
+
+def test_a_store_whose_url_fsspec_takes_for_a_pattern_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot be a URL with one of"):
+        open_store("memory://bucket/[1]")
+
+
+# ---- damage
+
+
+@pytest.fixture
+def parquet(store: Store) -> str:
+    path = store.file(store.result("key", "r"), "a.parquet")
+    content = io.BytesIO()
+    numbers = pa.table({"pixel": pa.array(range(3000), pa.int32())})
+    with pq.ParquetWriter(content, numbers.schema, use_dictionary=False, write_page_checksum=True) as writer:
+        for begin in range(0, 3000, 1000):
+            writer.write_table(numbers.slice(begin, 1000))
+    store.write(path, content.getvalue())
+    return path
+
+
+def test_rows_are_read_by_column_and_by_value(store: Store, parquet: str) -> None:
+    assert store.table(parquet)["pixel"].to_pylist() == list(range(3000))
+    assert store.table(parquet, ["pixel"], where=("pixel", "==", 1234))["pixel"].to_pylist() == [1234]
+
+
+@pytest.mark.parametrize("harm", ["flip", "cut", "empty", "none", "zeros"])
+def test_a_damaged_table_is_told_with_its_path(store: Store, parquet: str, harm: str) -> None:
+    content = bytearray(store.read(parquet))
+    content[2000] ^= 1
+    harmed = {
+        "flip": bytes(content),
+        "cut": content[:-100],
+        "empty": b"",
+        "none": b"no parquet at all",
+        "zeros": b"\0" * len(content),
+    }
+    store.write(parquet, bytes(harmed[harm]))
+    with pytest.raises(DamagedError, match=r"a\.parquet is damaged: ") as caught:
+        store.table(parquet)
+    assert (caught.value.path, caught.value.reason) == (parquet, "damaged")
+    assert "\n" not in str(caught.value)
+
+
+def test_every_flipped_bit_of_the_rows_is_found(disk: Store) -> None:
+    path = disk.file(disk.result("key", "r"), "a.parquet")
+    content = io.BytesIO()
+    pq.write_table(pa.table({"x": [1.5, 2.5, 3.5]}), content, write_page_checksum=True)
+    whole = content.getvalue()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    right = pq.read_table(io.BytesIO(whole))
+    for number in range(4, footer):
+        harmed = bytearray(whole)
+        harmed[number] ^= 1 << number % 8
+        disk.write(path, bytes(harmed))
+        try:
+            assert disk.table(path).equals(right)
+        except DamagedError:
+            continue
+
+
+def test_a_table_that_is_not_there_is_not_damaged(store: Store) -> None:
+    with pytest.raises(StoreError) as caught:
+        store.table(store.file(store.result("key", "r"), "none.parquet"))
+    assert caught.value.reason == "not_found"
+
+
+def test_tables_of_all_stages_have_checksums() -> None:
+    house = Path(open_store.__code__.co_filename).parent
+    for path in house.rglob("*.py"):
+        for found in re.finditer(r"pq\.(?:write_table|ParquetWriter)\((?:[^()]|\([^()]*\))*\)", path.read_text()):
+            assert "write_page_checksum=True" in found[0], f"{path.name}: {found[0]}"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"a": 1', b"[1]", b'"a"', b"\xff\xfe{}", b'{"b": 1}'])
+def test_a_damaged_record_is_told_with_its_path(store: Store, content: bytes) -> None:
+    path = store.record("key")
+    store.write(path, b'{"a": {"b": 1}}')
+    assert store.json(path, "a") == {"a": {"b": 1}}
+    store.write(path, content)
+    with pytest.raises(DamagedError, match=r"scene\.json is damaged: ") as caught:
+        store.json(path, "a")
+    assert caught.value.path == path
+
+
+def test_what_a_bulk_request_could_not_delete_is_told(cloud: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = cloud.result("key", "r")
+    for name in ("a", "b"):
+        cloud.write(cloud.file(folder, name), b"")
+    monkeypatch.setattr(MemoryFileSystem, "rm", lambda *_, **__: None)
+    with pytest.raises(StoreError, match="failed: some of it is still there") as caught:
+        cloud.remove(folder)
+    assert caught.value.reason == "denied"

@@ -3,19 +3,19 @@
 import dagster as dg
 
 from stilt_assets import stages
-from stilt_assets.defs.metadata import in_one_line, particles_per_second, picture, shown
+from stilt_assets.defs import shards
+from stilt_assets.defs.metadata import RETRIES, in_one_line, picture, shown
 from stilt_assets.defs.partitions import scenes
 from stilt_assets.jacobian import NAME
 from stilt_assets.picture import total_footprint_map
 from stilt_assets.recipes import desk_of
 from stilt_assets.settings import Settings
 from stilt_assets.store import Store
-from stilt_assets.workers import Progress
 
 GROUP = "scene"
 
 
-@dg.asset(partitions_def=scenes, group_name=GROUP, kinds={"parquet"})
+@dg.asset(partitions_def=scenes, group_name=GROUP, retry_policy=RETRIES, kinds={"parquet"})
 def pixels(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]
 ) -> dg.MaterializeResult:
@@ -24,7 +24,7 @@ def pixels(
         return shown(stages.make_pixels(desk_of(context.partition_key, settings, store)))
 
 
-@dg.asset(partitions_def=scenes, group_name=GROUP, deps=[pixels], kinds={"file"})
+@dg.asset(partitions_def=scenes, group_name=GROUP, retry_policy=RETRIES, deps=[pixels], kinds={"file"})
 def meteorology(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]
 ) -> dg.MaterializeResult:
@@ -33,22 +33,20 @@ def meteorology(
         return shown(stages.make_meteorology(desk_of(context.partition_key, settings, store)))
 
 
-@dg.asset(partitions_def=scenes, group_name=GROUP, deps=[pixels, meteorology], kinds={"parquet"}, pool="cores")
-def footprints(
-    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]
-) -> dg.MaterializeResult:
+@dg.graph_asset(
+    partitions_def=scenes,
+    group_name=GROUP,
+    ins={name: dg.AssetIn(dagster_type=dg.Nothing) for name in ("pixels", "meteorology")},
+    kinds={"parquet"},
+)
+def footprints(pixels, meteorology):
     """Trajectories, endpoints, footprints (ppm m2 s µmol-1) and outcomes of a scene's pixels, pack by pack."""
-
-    def tell(state: Progress) -> None:
-        if state.pixels_done % max(1, state.pixels // 20) == 0 or state.packs_done == state.packs:
-            context.log.info(f"{state.pixels_done} of {state.pixels} pixels, {state.packs_done} of {state.packs} packs")
-
-    with in_one_line():
-        done = stages.make_footprints(desk_of(context.partition_key, settings, store), tell)
-        return shown(done, particles_per_second=particles_per_second(done))
+    ran = shards.plan([pixels, meteorology]).map(shards.run_shard).collect()
+    again = shards.widen(ran).map(shards.run_shard.alias("run_shard_wider")).collect()
+    return shards.close(ran=ran, ran_again=again)
 
 
-@dg.asset(partitions_def=scenes, group_name=GROUP, deps=[pixels, footprints], kinds={"zarr"})
+@dg.asset(partitions_def=scenes, group_name=GROUP, retry_policy=RETRIES, deps=[pixels, footprints], kinds={"zarr"})
 def jacobian(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]
 ) -> dg.MaterializeResult:

@@ -6,8 +6,10 @@ from stilt_assets.defs.assets import footprints, jacobian
 from stilt_assets.defs.metadata import checked, in_one_line
 from stilt_assets.jacobian import NAME
 from stilt_assets.pack import read_outcomes
+from stilt_assets.quality import crop_was_large_enough as _crop_was_large_enough
 from stilt_assets.quality import few_pixels_lost as _few_pixels_lost
 from stilt_assets.quality import jacobian_is_physical as _jacobian_is_physical
+from stilt_assets.quality import no_gaps as _no_gaps
 from stilt_assets.recipes import desk_of
 from stilt_assets.settings import Settings
 from stilt_assets.store import Store
@@ -22,6 +24,27 @@ def few_pixels_lost(
         desk = desk_of(context.partition_key, settings, store)
         outcomes = read_outcomes(store, store.result(desk.record.key, desk.record.current["footprints"]))
         return checked(_few_pixels_lost(outcomes, desk.target.tolerance))
+
+
+@dg.asset_check(asset=footprints)
+def crop_was_large_enough(
+    context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]
+) -> dg.AssetCheckResult:
+    """Hardly any particle came near a side or the lid of the meteorology's crop; a warning otherwise."""
+    with in_one_line():
+        made = desk_of(context.partition_key, settings, store).record.result_of("footprints") or {}
+        return checked(_crop_was_large_enough(made["summary"]), dg.AssetCheckSeverity.WARN)
+
+
+@dg.asset_check(asset=jacobian)
+def no_gaps(
+    context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]
+) -> dg.AssetCheckResult:
+    """Every pixel has a footprint or is known to have no influence; a warning otherwise, the scene stays closed."""
+    with in_one_line():
+        desk = desk_of(context.partition_key, settings, store)
+        outcomes = read_outcomes(store, store.result(desk.record.key, desk.record.current["footprints"]))
+        return checked(_no_gaps(outcomes), dg.AssetCheckSeverity.WARN)
 
 
 @dg.asset_check(asset=jacobian)

@@ -9,15 +9,28 @@ import dagster as dg
 
 from stilt_assets.errors import StiltAssetsError
 from stilt_assets.quality import Answer
-from stilt_assets.stages import Done
+from stilt_assets.reasons import REASONS, Remedy
+from stilt_assets.result import Done
+
+RETRIES = dg.RetryPolicy(
+    # A network that fails for longer than this, on top of the store's own patience, needs a person.
+    max_retries=2,
+    delay=5,
+    backoff=dg.Backoff.EXPONENTIAL,
+    jitter=dg.Jitter.PLUS_MINUS,  # shards that failed together do not come back together
+)
 
 
 def shown(done: Done, **more: dg.MetadataValue) -> dg.MaterializeResult:
-    """A stage's result: numbers, tables of counts, where it lies, and its name as the data's version."""
+    """A stage's result, with its name as the data's version."""
+    return dg.MaterializeResult(metadata=facts_of(done) | more, data_version=dg.DataVersion(done.name))
+
+
+def facts_of(done: Done) -> dict[str, dg.MetadataValue]:
+    """What a stage has to show: numbers, tables of counts, and where the result lies."""
     facts = {name: _value(value) for name, value in done.summary.items()}
     facts |= {"result": dg.MetadataValue.path(done.folder), "made": dg.MetadataValue.bool(done.made)}
-    facts |= {"stage_seconds": dg.MetadataValue.float(round(done.seconds, 2))}
-    return dg.MaterializeResult(metadata=facts | more, data_version=dg.DataVersion(done.name))
+    return facts | {"stage_seconds": dg.MetadataValue.float(round(done.seconds, 2))}
 
 
 def _value(value: Any) -> dg.MetadataValue:
@@ -44,15 +57,19 @@ def particles_per_second(done: Done) -> dg.MetadataValue:
     return dg.MetadataValue.float(round(done.summary["particles"] / seconds, 1))
 
 
-def checked(answer: Answer) -> dg.AssetCheckResult:
-    """An answer as the result of an asset check."""
-    return dg.AssetCheckResult(passed=answer.passed, description=answer.line, metadata=dict(answer.numbers))
+def checked(answer: Answer, severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR) -> dg.AssetCheckResult:
+    """An answer as the result of an asset check; `severity` counts if it did not pass."""
+    return dg.AssetCheckResult(
+        passed=answer.passed, severity=severity, description=answer.line, metadata=dict(answer.numbers)
+    )
 
 
 @contextmanager
 def in_one_line() -> Iterator[None]:
-    """Turn expected failures into Dagster's own, with their reason; what is permanent is not retried."""
+    """Turn expected failures into Dagster's own, with their reason; only what a step can mend by itself is retried."""
     try:
         yield
     except StiltAssetsError as error:
-        raise dg.Failure(str(error), metadata={"reason": error.reason}, allow_retries=False) from error
+        facts = {"reason": error.reason, "transient": error.transient, "then": REASONS[error.reason].then}
+        again = REASONS[error.reason].remedy is Remedy.repeat
+        raise dg.Failure(str(error), metadata=facts, allow_retries=again) from error

@@ -1,8 +1,9 @@
 """
 Which meteorology does a scene need?
 
-Answered from the receptors alone, before any file is touched: whole hours and a box. `sources` finds the files that
-hold them, `aggregate` makes the one file that all pixels of a scene share.
+Answered from the receptors alone, before any file is touched: whole hours, and where and how high particles start.
+`sources` finds the files that hold the hours, `rule` says which of their cells and levels it takes, `aggregate` makes
+the one file that all pixels of a scene share, and `proof` asks the particles whether that was enough.
 """
 
 from collections.abc import Sequence
@@ -14,15 +15,20 @@ import numpy as np
 from stilt_assets.receptor import Receptor
 
 KM_PER_DEGREE = 111.195  # along a meridian
+SIDES = ("west", "south", "east", "north")  # of a grid: the first column, first row, last column, last row
 Box = tuple[float, float, float, float]  # west, south, east, north, degrees; west > east crosses the antimeridian
 
 
 @dataclass(frozen=True)
 class Need:
-    """What a scene needs of the meteorology."""
+    """What a scene needs of the meteorology, and what the rule may not find out by itself."""
 
     hours: tuple[datetime, ...]  # UTC, whole, oldest first
-    box: Box
+    box: Box  # of the release points
+    top: float  # m above ground, the highest release
+    hours_back: int
+    wind: float | None = None  # m s-1 in all directions; the files' own if None
+    widened: bool = False  # twice the reach and all levels: the crop of the rule was too small
 
 
 def hours_needed(first: datetime, last: datetime, hours_back: int) -> tuple[datetime, ...]:
@@ -33,30 +39,29 @@ def hours_needed(first: datetime, last: datetime, hours_back: int) -> tuple[date
     return tuple(start + timedelta(hours=hour) for hour in range(round((end - start) / timedelta(hours=1)) + 1))
 
 
-def box_needed(longitude: Sequence[float], latitude: Sequence[float], hours_back: int, wind: float) -> Box:
+def box_of(longitude: Sequence[float], latitude: Sequence[float]) -> Box:
     """
-    The box that holds all release points and what a wind of `wind` m/s carries there in `hours_back` hours.
+    The box that holds all points, to a millionth of a degree.
 
     Longitudes are taken the short way round, so that points on both sides of the antimeridian stay together.
     """
-    reach = wind * 3.6 * hours_back  # km
-    south = max(min(latitude) - reach / KM_PER_DEGREE, -90.0)
-    north = min(max(latitude) + reach / KM_PER_DEGREE, 90.0)
     lon = np.unwrap(np.asarray(longitude, dtype=float), period=360.0)
-    widest = max(abs(south), abs(north))
-    margin = reach / (KM_PER_DEGREE * np.cos(np.radians(widest)))
-    if widest == 90.0 or lon.max() - lon.min() + 2 * margin >= 360.0:
-        return -180.0, float(south), 180.0, float(north)
-    west, east = (float(_wrapped(edge)) for edge in (lon.min() - margin, lon.max() + margin))
-    return west, float(south), east, float(north)
+    if lon.max() - lon.min() >= 360.0:
+        return -180.0, round(min(latitude), 6), 180.0, round(max(latitude), 6)
+    west, east = (round((float(edge) + 180.0) % 360.0 - 180.0, 6) for edge in (lon.min(), lon.max()))
+    return west, round(float(min(latitude)), 6), east, round(float(max(latitude)), 6)
 
 
-def _wrapped(lon: float) -> float:
-    return (lon + 180.0) % 360.0 - 180.0
-
-
-def need_of(receptors: Sequence[Receptor], hours_back: int, wind: float) -> Need:
+def need_of(
+    receptors: Sequence[Receptor], hours_back: int, *, wind: float | None = None, widened: bool = False
+) -> Need:
     """What a scene of these receptors needs."""
     times = [receptor.time for receptor in receptors]
-    box = box_needed([r.longitude for r in receptors], [r.latitude for r in receptors], hours_back, wind)
-    return Need(hours_needed(min(times), max(times), hours_back), box)
+    return Need(
+        hours=hours_needed(min(times), max(times), hours_back),
+        box=box_of([each.longitude for each in receptors], [each.latitude for each in receptors]),
+        top=max(receptor.top for receptor in receptors),
+        hours_back=hours_back,
+        wind=wind,
+        widened=widened,
+    )

@@ -1,25 +1,30 @@
 """
-How do the hours and the box of a scene become one file?
+How do the hours, cells and levels of a scene become one file?
 
-Whole time steps are copied byte for byte, every record's checksum is verified, and the box is cut out if it is
-smaller than the files' grid (which packs each field anew). All levels stay.
+Every record's checksum is verified first. Whole time steps are copied byte for byte; records that are left out with
+their levels change no other; a crop packs each field anew.
 """
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import arlmet
 import numpy as np
+from arlmet import GridWindow, RecordSet
 
 from stilt_assets.errors import MeteorologyError
-from stilt_assets.meteorology import KM_PER_DEGREE, Box, Need
+from stilt_assets.meteorology import KM_PER_DEGREE, SIDES, Need, rule
 from stilt_assets.meteorology.sources import Source
 from stilt_assets.receptor import Receptor
 
-CODE = "1"
+CODE = "2"
 NAME = "meteorology.arl"
+_DAMAGE = (arlmet.ARLFormatError, ArithmeticError, LookupError, NotImplementedError, OSError, ValueError)
 _COPY = 16 * 2**20  # bytes per read
 
 
@@ -36,111 +41,152 @@ def make_aggregate(
 
     Raises MeteorologyError if a record is damaged, files differ in grid or levels, or no receptor lies inside.
     """
-    whole = folder / "hours.arl"
-    _copy_hours(sources, whole)
-    with arlmet.File(whole) as file:
-        grid, levels = file.grid, [float(level) for level in file.vertical_axis.levels]
-        times = [f"{time:%Y-%m-%dT%HZ}" for time in file.times]
-    outside = _outside(grid, receptors)
-    if outside == len(receptors):
-        raise MeteorologyError(f"no pixel lies inside the {product} files ({grid.nx}x{grid.ny} cells): wrong region?")
-    _crop(whole, folder / NAME, grid, need.box)
-    with arlmet.File(folder / NAME) as file:
-        kept = file.grid
-    whole.unlink(missing_ok=True)
-    certificate = {
-        "product": product,
-        "hours": times,
-        "levels": levels,
-        "box": _extent(kept),
-        "box_needed": list(need.box),
-        "cells": [kept.nx, kept.ny],
-        "cells_of_files": [grid.nx, grid.ny],
-        "pixels_outside": _outside(kept, receptors),
-        "margins_km": _margins(kept, receptors),
+    with _opened(sources) as steps:
+        grid = steps[0].grid
+        if _outside(grid, receptors) == len(receptors):
+            raise MeteorologyError(
+                f"no pixel lies inside the {product} files ({grid.nx}x{grid.ny} cells): wrong region?"
+            )
+        choice = rule.choose(steps, need)
+        kept = _write(steps, choice, folder)
+        facts = {"product": product, "hours": [f"{step.time:%Y-%m-%dT%HZ}" for step in steps]}
+        facts |= _box_facts(grid, kept, choice, receptors) | _level_facts(steps[0].vertical_axis, choice)
+    certificate = facts | {
+        "ends": choice.ends,
+        "widened": int(need.widened),
+        "sha256": _sha256(folder / NAME),
         "sources": [{"name": source.path.name, "sha256": digests[source.path]} for source in sources],
     }
     (folder / "certificate.json").write_text(json.dumps(certificate, indent=2) + "\n")
     return certificate
 
 
-def _copy_hours(sources: Sequence[Source], target: Path) -> None:
-    layout: tuple[Any, Any, Path] | None = None
-    with target.open("wb") as out:
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# ---- what the certificate says
+
+
+def _box_facts(grid: arlmet.Grid, kept: arlmet.Grid, choice: rule.Choice, places: Sequence[Receptor]) -> dict[str, Any]:
+    size = _cell_km(grid)
+    return {
+        "box": _extent(kept),
+        "box_needed": _extent(grid.subset(choice.needed)),
+        "cells": [kept.nx, kept.ny],
+        "cells_needed": [choice.needed.nx, choice.needed.ny],
+        "cells_of_files": [grid.nx, grid.ny],
+        "reach_km": {side: round(cells * size, 1) for side, cells in zip(SIDES, choice.reach, strict=True)},
+        "wind": [round(speed, 2) for speed in choice.wind],
+        "pixels_outside": _outside(kept, places),
+        "margins_km": _margins(kept, places),
+    }
+
+
+def _level_facts(axis: arlmet.VerticalAxis, choice: rule.Choice) -> dict[str, Any]:
+    heights = [round(height, 1) for height in choice.heights]
+    return {
+        "levels": [float(level) for level in axis.levels[: choice.levels]],
+        "levels_needed": choice.levels_needed,
+        "levels_of_files": len(axis.levels),
+        "lid": heights[choice.levels - 1] if heights else None,
+        "level_below_lid": heights[choice.levels - 2] if heights else None,
+        "lid_felt_from": heights[choice.levels - 1 - rule.FELT_BELOW] if heights else None,
+        "mixed_layer": choice.mixed_layer and round(choice.mixed_layer, 1),
+    }
+
+
+# ---- the sources
+
+
+@contextmanager
+def _opened(sources: Sequence[Source]) -> Iterator[list[RecordSet]]:
+    """The needed time steps of the sources, each record of which is what was written."""
+    steps: list[RecordSet] = []
+    with ExitStack() as stack:
         for source in sources:
             try:
-                with arlmet.File(source.path) as file, source.path.open("rb") as raw:
-                    layout = layout or (file.grid, file.vertical_axis, source.path)
-                    if (file.grid, file.vertical_axis) != layout[:2]:
-                        raise MeteorologyError(f"{source.path.name} and {layout[2].name} differ in grid or levels")
-                    for hour in source.hours:
-                        _copy_hour(file[hour.replace(tzinfo=None).isoformat()], raw, out, source.path.name)
-            except arlmet.ARLFormatError as error:
-                raise MeteorologyError(f"{source.path.name} is damaged: {error}") from error
+                file = stack.enter_context(arlmet.File(source.path))
+                for hour in source.hours:
+                    steps.append(_verified(file[hour.replace(tzinfo=None).isoformat()], source.path.name))
+            except _DAMAGE as error:
+                raise MeteorologyError(f"{source.path.name} is damaged: {' '.join(str(error).split())}") from error
+            if (file.grid, file.vertical_axis) != (steps[0].grid, steps[0].vertical_axis):
+                raise MeteorologyError(f"{source.path.name} and {steps[0].file.path.name} differ in grid or levels")
+        yield steps
 
 
-def _copy_hour(step: Any, raw: Any, out: Any, name: str) -> None:
-    records = [each for record in step.records for each in (record, *record.diffs)]
-    for record in records:
-        _ = record.header  # raises ARLFormatError if its name or level is not what the index says
+def _verified(step: RecordSet, name: str) -> RecordSet:
+    for record in [each for whole in step.records for each in (whole, *whole.diffs)]:
+        what = f"{record.variable} at level {record.level}, {step.time:%Y-%m-%d %H}Z"
+        if not _agrees(record.header, step):
+            raise MeteorologyError(f"{name} is damaged: {what}, contradicts itself in its header")
         if not record.verify_checksum():
-            what = f"{record.variable} at level {record.level}, {step.time:%Y-%m-%d %H}Z"
             raise MeteorologyError(f"{name} is damaged: {what}, fails its checksum")
-    raw.seek(step.position)
-    left = (1 + len(records)) * step.record_length
-    while left:
-        block = raw.read(min(left, _COPY))
-        if not block:
-            raise MeteorologyError(f"{name} ends inside {step.time:%Y-%m-%d %H}Z")
-        out.write(block)
-        left -= len(block)
+    return step
 
 
-def _crop(whole: Path, target: Path, grid: arlmet.Grid, box: Box) -> None:
-    """Cut `box` out of `whole`, widened until it holds the box's every corner and ARL's index record fits."""
-    for widening in (*np.linspace(0.0, 1.0, 21), 2.0, 4.0, 8.0, 16.0):
-        window = _window(grid, _widened(box, float(widening)))
-        if window == grid.full_window():
-            whole.rename(target)
-            return
-        if not _holds(grid, window, box):
-            continue
-        try:
-            arlmet.extract_subset(whole, target, bbox=_widened(box, float(widening)))
-            return
-        except ValueError as error:
-            if "too small" not in str(error):
-                raise MeteorologyError(f"cannot crop the meteorology to {box}: {error}") from error
-    whole.rename(target)
+def _agrees(header: arlmet.Header, step: RecordSet) -> bool:
+    """Whether a header has its step's hour, and the precision that follows from its exponent: 2^exponent / 254."""
+    if header.time != step.time or not np.isfinite(header.initial_value) or not -126 <= header.exponent <= 127:
+        return False
+    precision = 2.0**header.exponent / 254.0
+    return abs(header.precision - precision) <= 1e-5 * precision
 
 
-def _widened(box: Box, share: float) -> Box:
-    west, south, east, north = box
-    if share == 0.0:
-        return box
-    span = (east - west) % 360.0
-    across, along = min(span * share, (359.0 - span) / 2), (north - south) * share
-    west, east = (round((edge + 180.0) % 360.0 - 180.0, 6) for edge in (west - across, east + across))
-    return west, max(south - along, -90.0), east, min(north + along, 90.0)
+# ---- the file
 
 
-def _window(grid: arlmet.Grid, box: Box) -> arlmet.GridWindow:
-    try:
-        return grid.window_from_bbox(box)
-    except ValueError as error:
-        raise MeteorologyError(f"the meteorology does not reach {box} (west, south, east, north): {error}") from error
+def _write(steps: Sequence[RecordSet], choice: rule.Choice, folder: Path) -> arlmet.Grid:
+    """Write the chosen part of the steps; the grid that was kept."""
+    grid, of_files = steps[0].grid, len(steps[0].vertical_axis.levels)
+    if choice.window != grid.full_window():
+        return _cut_out(steps, choice.window, choice.levels, folder / NAME)
+    if choice.levels == of_files:
+        _copy(steps, folder / NAME)
+        return grid
+    whole = folder / "hours.arl"
+    _copy(steps, whole)
+    arlmet.extract_subset(whole, folder / NAME, levels=range(choice.levels))
+    whole.unlink()
+    return grid
 
 
-def _holds(grid: arlmet.Grid, window: arlmet.GridWindow, box: Box) -> bool:
-    """Whether a window holds all that the files have of a box: on a projected grid its sides are curved."""
-    west, south, east, north = box
-    across, along = np.linspace(west, east if east > west else east + 360.0, 33), np.linspace(south, north, 33)
-    lon = np.concatenate([across, across, np.full(33, across[0]), np.full(33, across[-1])])
-    lat = np.concatenate([np.full(33, south), np.full(33, north), along, along])
-    x, y = (np.asarray(index) for index in grid.fractional_indices((lon + 180.0) % 360.0 - 180.0, lat))
-    x, y = np.clip(x, 0, grid.nx - 1), np.clip(y, 0, grid.ny - 1)
-    inside_x = (x >= window.x_start - 0.5) & (x <= window.x_stop - 0.5)
-    return bool(np.all(inside_x & (y >= window.y_start - 0.5) & (y <= window.y_stop - 0.5)))
+def _copy(steps: Sequence[RecordSet], target: Path) -> None:
+    with target.open("wb") as out:
+        for step in steps:
+            with step.file.path.open("rb") as raw:
+                raw.seek(step.position)
+                left = (1 + sum(1 + len(record.diffs) for record in step.records)) * step.record_length
+                while left:
+                    block = raw.read(min(left, _COPY))
+                    if not block:
+                        raise MeteorologyError(f"{step.file.path.name} ends inside {step.time:%Y-%m-%d %H}Z")
+                    out.write(block)
+                    left -= len(block)
+
+
+def _cut_out(steps: Sequence[RecordSet], window: GridWindow, levels: int, target: Path) -> arlmet.Grid:
+    grid, axis = steps[0].grid.subset(window), steps[0].vertical_axis
+    lowest = arlmet.VerticalAxis.from_flag(axis.flag, axis.levels[:levels], offset=axis.offset)
+    with arlmet.File(target, mode="w", source=steps[0].source, grid=grid, vertical_axis=lowest) as out:
+        for step in steps:
+            made = out.create_recordset(step.time, forecast=step.forecast)
+            for record in (each for each in step.records if each.level < levels):
+                made.create_datarecord(
+                    record.variable,
+                    record.level,
+                    forecast=record.forecast,
+                    data=record.read(window),
+                    diff=[correction.variable for correction in record.diffs],
+                )
+            out.flush()
+    with arlmet.File(target) as file:
+        return file.grid  # as the file's header rounds it
+
+
+# ---- places
 
 
 def _places(grid: arlmet.Grid, receptors: Sequence[Receptor]) -> tuple[np.ndarray, np.ndarray]:
@@ -152,21 +198,29 @@ def _places(grid: arlmet.Grid, receptors: Sequence[Receptor]) -> tuple[np.ndarra
 
 def _outside(grid: arlmet.Grid, receptors: Sequence[Receptor]) -> int:
     x, y = _places(grid, receptors)
-    return int(np.sum(~((x >= 0) & (x <= grid.nx - 1) & (y >= 0) & (y <= grid.ny - 1))))
+    last = grid.nx if grid.wraps_lon else grid.nx - 1
+    return int(np.sum(~((x >= 0) & (x <= last) & (y >= 0) & (y <= grid.ny - 1))))
 
 
 def _extent(grid: arlmet.Grid) -> list[float]:
     """West, south, east, north of a grid's points, degrees; on a projected grid they need not meet in a corner."""
     coords = grid.calculate_coords()
     lon, lat = (np.asarray(coords[name][1]) for name in ("lon", "lat"))
-    return [round(float(edge), 4) for edge in (lon.min(), lat.min(), lon.max(), lat.max())]
+    lon = np.sort(lon.ravel() % 360.0)
+    gaps = [later - earlier for earlier, later in pairwise([*lon, lon[0] + 360.0])]
+    widest = int(np.argmax(gaps))  # the gap that the grid leaves: it goes from its east side to its west side
+    west, east = lon[(widest + 1) % len(lon)], lon[widest]
+    west, east = ((edge + 180.0) % 360.0 - 180.0 for edge in (west, east))
+    return [round(float(edge), 4) for edge in (west, lat.min(), east, lat.max())]
+
+
+def _cell_km(grid: arlmet.Grid) -> float:
+    """The height of a cell, km."""
+    return KM_PER_DEGREE * abs(grid.projection.tangent_lat) if grid.is_latlon else grid.projection.grid_size
 
 
 def _margins(grid: arlmet.Grid, receptors: Sequence[Receptor]) -> dict[str, float]:
     """Distance of the outermost release points to the grid's sides, km; negative outside."""
     x, y = _places(grid, receptors)
-    size = grid.projection.grid_size
-    if grid.is_latlon:
-        size = KM_PER_DEGREE * float(np.diff(grid.calculate_coords()["lat"][1][:2])[0])
     sides = {"west": x.min(), "south": y.min(), "east": grid.nx - 1 - x.max(), "north": grid.ny - 1 - y.max()}
-    return {side: round(float(cells) * float(size), 1) for side, cells in sides.items()}
+    return {side: round(float(cells) * _cell_km(grid), 1) for side, cells in sides.items()}

@@ -57,9 +57,12 @@ def find_sources(product: str, folder: str, hours: Sequence[datetime]) -> list[S
 
 
 def _hours_of(path: Path, after: datetime, before: datetime) -> tuple[datetime, ...]:
-    with arlmet.File(path) as file:
-        held = (time.to_pydatetime().replace(tzinfo=UTC) for time in file.times)
-        return tuple(time for time in held if after < time < before)
+    try:
+        with arlmet.File(path) as file:
+            held = [time.to_pydatetime().replace(tzinfo=UTC) for time in file.times]
+    except (ArithmeticError, LookupError, NotImplementedError, OSError, ValueError) as error:
+        raise MeteorologyError(f"{path.name} is damaged: {' '.join(str(error).split())}") from error
+    return tuple(time for time in held if after < time < before)
 
 
 def _short(why: str, path: Path) -> str:

@@ -5,19 +5,25 @@ Layout: Sentinel-5P Level 2 Product User Manual Methane, SRON-S5P-LEV2-MA-001.
 """
 
 from pathlib import Path
+from typing import Any
 
 import netCDF4
 import numpy as np
 import pandas as pd
 from stilt.observations.readers import read_tropomi_ch4
 
+from stilt_assets.retrieval import damage
+
 NAME = "S5P_L2__CH4___"
 INSTRUMENT = "tropomi"
+_EPOCH = np.datetime64("2010-01-01", "ms")  # UTC, of the product's `time`
+_NEVER = np.iinfo(np.int64).min  # NumPy's number for no time
 _INPUT = "PRODUCT/SUPPORT_DATA/INPUT_DATA"
 _DETAIL = "PRODUCT/SUPPORT_DATA/DETAILED_RESULTS"
 _GEO = "PRODUCT/SUPPORT_DATA/GEOLOCATIONS"
 NEEDED = (
-    *(f"PRODUCT/{name}" for name in ("latitude", "longitude", "time_utc", "scanline", "ground_pixel", "qa_value")),
+    *(f"PRODUCT/{name}" for name in ("latitude", "longitude", "time", "delta_time", "time_utc")),
+    *(f"PRODUCT/{name}" for name in ("scanline", "ground_pixel", "qa_value")),
     *(f"PRODUCT/methane_mixing_ratio{name}" for name in ("", "_precision", "_bias_corrected")),
     *(f"{_INPUT}/{name}" for name in ("surface_pressure", "pressure_interval", "surface_altitude", "altitude_levels")),
     *(f"{_INPUT}/{name}" for name in ("methane_profile_apriori", "dry_air_subcolumns")),
@@ -34,7 +40,8 @@ def recognises(dataset: netCDF4.Dataset) -> bool:
 
 def missing(dataset: netCDF4.Dataset) -> list[str]:
     """Needed variables that a file lacks."""
-    return [name for name in NEEDED if not has(dataset, name)]
+    lacks = [] if "orbit" in dataset.ncattrs() else ["the attribute orbit"]
+    return lacks + [name for name in NEEDED if not has(dataset, name)]
 
 
 def has(dataset: netCDF4.Dataset, path: str) -> bool:
@@ -45,10 +52,11 @@ def has(dataset: netCDF4.Dataset, path: str) -> bool:
         return False
 
 
-def layer_weights(subcolumns: np.ndarray) -> list[np.ndarray]:
-    """Share of the dry air in each layer (pixel, layer), surface first, from subcolumns, top first."""
+def layers(subcolumns: np.ndarray) -> dict[str, Any]:
+    """Dry air of the columns, mol m-2, and each layer's share of it, surface first, from subcolumns, top first."""
     columns = np.ma.filled(np.ma.asarray(subcolumns, dtype=float), np.nan)[:, ::-1]
-    return list(columns / columns.sum(axis=1, keepdims=True))
+    air = columns.sum(axis=1)
+    return {"air": air, "layer_weight": list(columns / air[:, None])}
 
 
 def ranges(bounds: tuple[float, float, float, float]) -> dict[str, tuple[float, float]]:
@@ -62,6 +70,7 @@ def read(path: Path, bounds: tuple[float, float, float, float]) -> tuple[pd.Data
     table = read_tropomi_ch4(path, **ranges(bounds))
     with netCDF4.Dataset(path) as dataset:
         product = dataset["PRODUCT"]
+        _refuse_damage(dataset)
         lines = np.searchsorted(product["scanline"][:], table["scanline"])
         across = np.searchsorted(product["ground_pixel"][:], table["ground_pixel"])
         box = (
@@ -73,4 +82,21 @@ def read(path: Path, bounds: tuple[float, float, float, float]) -> tuple[pd.Data
         total = int(np.prod(product["qa_value"].shape))
     picked = air[lines - lines.min(), across - across.min()] if len(table) else np.empty((0, air.shape[-1]))
     table = table.rename(columns={"qa_value": "qa", "scanline": "row", "ground_pixel": "column"})
-    return table.assign(layer_weight=layer_weights(picked), coastal=False), total
+    return table.assign(**layers(picked), coastal=False), total
+
+
+def _refuse_damage(dataset: netCDF4.Dataset) -> None:
+    """ValueError if a file contradicts itself."""
+    product = dataset["PRODUCT"]
+    for name in ("scanline", "ground_pixel"):
+        damage.refuse_unordered(product[name][:], name)
+    good = np.ma.filled(product["qa_value"][:] >= 0.5, False)
+    places = [np.ma.filled(product[name][:], np.nan) for name in ("latitude", "longitude")]
+    damage.refuse_lost_places(good, *places)
+    told = pd.to_datetime(np.asarray(product["time_utc"][0]).astype(str)).tz_localize(None).to_numpy()
+    since = [np.ma.asarray(product[name][:])[0] for name in ("time", "delta_time")]
+    counted = _EPOCH + np.ma.filled(since[0].astype(np.int64) * 1000 + since[1], _NEVER).astype("timedelta64[ms]")
+    damage.refuse_clocks_that_differ(told, counted)
+    name = str(getattr(dataset, "id", ""))
+    if name and f"_{int(dataset.orbit):05d}_" not in name:
+        raise ValueError(f"orbit {int(dataset.orbit)} is not that of its id {name}")

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from stilt.observations.readers import read_tropomi_ch4
 
-from stilt_assets.retrieval.tropomi import has, layer_weights, ranges
+from stilt_assets.retrieval import damage
+from stilt_assets.retrieval.tropomi import has, layers, ranges
 
 NAME = "S5P_BLND_L2__CH4___"
 INSTRUMENT = "tropomi-blended"
@@ -42,8 +43,13 @@ def read(path: Path, bounds: tuple[float, float, float, float]) -> tuple[pd.Data
         total = len(dataset["latitude"])
         air = dataset["dry_air_subcolumns"][:][place]
         surface = np.asarray(dataset["surface_classification"][:][place]) & 0x03
+        told = pd.to_datetime(np.asarray(dataset["time_utc"][:]).astype(str)).tz_localize(None)
+        damage.refuse_clock_that_goes_back(told.to_numpy())
+        good = np.ma.filled(dataset["qa_value"][:] >= 0.5, False)
+        lat_lon = [np.ma.filled(dataset[name][:], np.nan) for name in ("latitude", "longitude")]
+        damage.refuse_lost_places(good, *lat_lon)
         chi = np.ma.filled(dataset["chi_square_SWIR"][:][place].astype(float), np.inf)
     coastal = (surface == 3) | ((surface == 2) & (chi > _CHI_SQUARE_LIMIT))
     angles = {"zenith": np.nan, "azimuth": np.nan}
     table = table.rename(columns={"qa_value": "qa"}).assign(row=place, column=np.int32(0), **angles)
-    return table.assign(layer_weight=layer_weights(air), coastal=coastal), total
+    return table.assign(**layers(air), coastal=coastal), total

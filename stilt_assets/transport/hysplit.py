@@ -2,19 +2,17 @@
 How does STILT's own model, `hycs_std`, move the particles of one receptor?
 
 The only file that knows PYSTILT's `hycs_std`. Its exit code says nothing: a run is good if its log says so, its
-WARNING file knows of no gap, and its last particle is as old as it should be or all have left the domain.
+WARNING file knows of no gap, its particles can be, and the last is as old as it should be or all have left the domain.
 """
 
-import os
-import shutil
-import signal
-import subprocess
-import tempfile
-from collections.abc import Mapping, Sequence
+import errno
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from stilt.exceptions import HYSPLITNotFoundError
 from stilt.particles import add_release_heights, correct_near_field
@@ -23,29 +21,45 @@ from stilt.transport.hysplit import HysplitConfig
 from stilt.transport.hysplit.driver import PARTICLE_COLUMNS, write_inputs
 from stilt.transport.hysplit.model import hysplit_version
 
-from stilt_assets.errors import DiskFullError, StiltAssetsError, TransportError
+from stilt_assets import scratch
+from stilt_assets.errors import CannotExecuteError, DiskFullError, OverBudgetError, TransportError
 from stilt_assets.receptor import Receptor
 from stilt_assets.scene import digest
-from stilt_assets.simulation import Simulation, seed_of
+from stilt_assets.simulation import Limits, Simulation, seed_of
+from stilt_assets.transport.particles import check_numbers, check_ways, left_through_the_edge
+from stilt_assets.transport.program import memory_of_this_process, run_program
 
 CODE = "1"
 _THE_USERS = ("n_hours", "numpar", "seed")  # settings that the simulation gives
 _COMPLETE = "Complete Hysplit"
-_ALL_LEFT = "off spatial domain of all grids"
+_ONE_LEFT = "off spatial domain of all grids"  # said of the first particle to leave, and nothing of a gap after it
 _ROW = 135  # bytes per particle and minute in PARTICLE_STILT.DAT
 _REST = 2**20  # bytes of all other files of a run
+# Of its static arrays hycs_std v5.1.0 touches 82 MiB and leaves 232; with the least that it allocates it holds 104.
+_UNTOUCHED = 232 * 2**20
+_LEAST = 104 * 2**20
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 # What hycs_std v5.1.0 writes to its log or WARNING file, and the reason it stands for, the telling ones first.
 _PHRASES = {
+    "particles released may exceed MAXPAR": "particle_limit",
+    "memory allocation": "out_of_memory",
+    "Memory allocation failed": "out_of_memory",
+    "Cannot allocate memory": "out_of_memory",
+    "Allocation would exceed memory limit": "out_of_memory",
     "all source points off all meteo grids": "outside_meteorology",
+    "start location outside of domain": "outside_meteorology",
     "Start height in extrapolation region": "above_meteorology",
-    "start point not within (x,y,t) any data file": "meteorology_gap",
-    "start time after end of meteorology data": "meteorology_gap",
-    "no more meteorology": "meteorology_gap",
-    "too much time between files": "meteorology_gap",
-    "no meteo data at current time": "meteorology_gap",
-    "no data at current time on any grid": "meteorology_gap",
-    "meteorological data time interval varies": "meteorology_gap",
+    "Start height above mdl domain": "above_meteorology",
+    "start point not within (x,y,t) any data file": "meteorology_ends",
+    "start time after end of meteorology data": "meteorology_ends",
+    "no more meteorology": "meteorology_ends",
+    "too much time between files": "meteorology_ends",
+    "no meteo data at current time": "meteorology_ends",
+    "no data at current time on any grid": "meteorology_ends",
+    "meteorological data time interval varies": "meteorology_ends",
     "Fortran runtime error": "fortran_error",
+    "ERROR": "fortran_error",
+    "Error:": "fortran_error",
 }
 
 
@@ -57,7 +71,7 @@ class Hysplit:
         try:
             build = hysplit_version()
         except OSError as error:
-            raise StiltAssetsError(f"hycs_std is not installed: {error}") from error
+            raise CannotExecuteError(f"hycs_std is not installed: {error}") from error
         settings = _config(simulation, seed=0).settings()
         fixed = {name: value for name, value in settings.items() if name not in _THE_USERS}
         return {
@@ -67,7 +81,11 @@ class Hysplit:
             "setup": digest(repr(sorted(fixed.items())))[:12],
         }
 
-    def run(self, receptor: Receptor, simulation: Simulation, meteorology: Path, timeout: float) -> pd.DataFrame:
+    def scratch_needed(self, simulation: Simulation) -> int:
+        """Bytes of files that a pixel's run writes to scratch, all of which are gone when it has ended."""
+        return _ROW * simulation.particles * simulation.hours_back * 60 + _REST
+
+    def run(self, receptor: Receptor, simulation: Simulation, meteorology: Path, limits: Limits) -> pd.DataFrame:
         """Follow a column's particles back in a scratch folder of its own, which is gone afterwards."""
         column = ColumnReceptor(
             time=receptor.time,
@@ -77,26 +95,19 @@ class Hysplit:
             top=receptor.top,
         )
         config = _config(simulation, seed_of(receptor, simulation))
-        with tempfile.TemporaryDirectory(prefix="stilt-assets-") as name:
-            folder = Path(name)
+        needed = self.scratch_needed(simulation)
+        if limits.scratch is not None and needed > limits.scratch:
+            what = f"a pixel needs {needed / 2**20:.1f} MiB of scratch, {limits.scratch / 2**20:.1f} are allowed"
+            raise OverBudgetError(f"{what}; raise `packs.scratch` or take fewer particles or hours")
+        with _no_room_is_a_full_disk(), scratch.folder() as folder:
+            scratch.needs_room(folder, needed, "a pixel")
+            _prepare(folder, column, config, meteorology)
             try:
-                # A short relative path: hycs_std cuts longer ones.
-                (folder / "meteorology.arl").symlink_to(meteorology.absolute())
-                write_inputs(folder, column, config, [Path("meteorology.arl")])
-            except HYSPLITNotFoundError as error:
-                raise StiltAssetsError(f"hycs_std cannot run here: {error}") from error
-            _needs_room(folder, _ROW * simulation.particles * simulation.hours_back * 60)
-            try:
-                messages = _execute(folder, timeout)
-                particles = _read(folder / "PARTICLE_STILT.DAT", config.varsiwant)
+                particles = _particles(folder, config, receptor, simulation, meteorology, limits)
             except TransportError:
-                _needs_room(folder, 0)  # hycs_std says nothing of a full disk
+                scratch.needs_room(folder, _REST, "a pixel")  # hycs_std says nothing of a full disk
                 raise
-        if particles["age"].min() > -60 * simulation.hours_back and _ALL_LEFT not in messages:
-            raise TransportError(
-                "ended_early", f"the last particle is {particles['age'].min():.0f} min old, said to be complete"
-            )
-        return correct_near_field(add_release_heights(particles, column), column, config.veght)
+        return _corrected(particles, column, config)
 
 
 def _config(simulation: Simulation, seed: int) -> HysplitConfig:
@@ -106,43 +117,73 @@ def _config(simulation: Simulation, seed: int) -> HysplitConfig:
     )
 
 
-def _needs_room(folder: Path, size: int) -> None:
-    """DiskFullError unless `size` bytes and a run's small files fit beside `folder`."""
-    free = shutil.disk_usage(folder).free
-    if free < size + _REST:
-        what = f"{free / 2**20:.1f} MiB free, a pixel needs {(size + _REST) / 2**20:.1f}"
-        raise DiskFullError(f"no room left in the scratch folder {folder.parent}: {what}; free some or set TMPDIR")
+@contextmanager
+def _no_room_is_a_full_disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise DiskFullError(f"no room left in the scratch folder: {error}; free some or set TMPDIR") from error
 
 
-def _execute(folder: Path, timeout: float) -> str:
-    """Run `hycs_std` in its own process group; its messages, or TransportError."""
+def _prepare(folder: Path, column: ColumnReceptor, config: HysplitConfig, meteorology: Path) -> None:
+    try:
+        # A short relative path: hycs_std cuts longer ones.
+        (folder / "meteorology.arl").symlink_to(meteorology.absolute())
+        write_inputs(folder, column, config, [Path("meteorology.arl")])
+    except HYSPLITNotFoundError as error:
+        raise CannotExecuteError(f"hycs_std cannot run here: {error}") from error
+
+
+def _particles(
+    folder: Path,
+    config: HysplitConfig,
+    receptor: Receptor,
+    simulation: Simulation,
+    meteorology: Path,
+    limits: Limits,
+) -> pd.DataFrame:
+    """Particles that `hycs_std` made in a folder, or TransportError."""
+    messages = _execute(folder, limits)
+    particles = _read(folder / "PARTICLE_STILT.DAT", config.varsiwant)
+    check_numbers(particles)
+    check_ways(particles, receptor, simulation)
+    last = -particles["age"].min()
+    if last < 60 * simulation.hours_back and not (
+        _ONE_LEFT in messages and left_through_the_edge(particles, meteorology)
+    ):
+        raise TransportError("ended_early", f"the last particle is {last:.0f} min old, said to be complete")
+    return particles
+
+
+def _execute(folder: Path, limits: Limits) -> str:
+    """Run `hycs_std`; its messages, or TransportError."""
     log = folder / "stilt.log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            ["./hycs_std"], cwd=folder, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        try:
-            code = process.wait(timeout)
-        except subprocess.TimeoutExpired as error:
-            raise TransportError("timeout", f"hycs_std ran longer than {timeout:g} s") from error
-        finally:
-            _end(process)
+    code = run_program("./hycs_std", log, limits.timeout, _may_allocate(limits.memory), limits.scratch)
     messages = "\n".join(path.read_text(errors="replace") for path in (log, folder / "WARNING") if path.exists())
     for phrase, reason in _PHRASES.items():
         if phrase in messages:
             line = next(line for line in messages.splitlines() if phrase in line)
             raise TransportError(reason, f"hycs_std: {' '.join(line.split())}")
-    if code < 0:
-        raise TransportError("killed", f"hycs_std was ended by signal {signal.Signals(-code).name}")
     if _COMPLETE not in messages:
         raise TransportError("incomplete", f"hycs_std ended with code {code} without saying '{_COMPLETE}'")
     return messages
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def _may_allocate(memory: int | None) -> int | None:
+    """Bytes that `hycs_std` may allocate, static arrays included, to stay with this process below `memory` bytes."""
+    worker = memory_of_this_process()
+    if memory is None or worker is None:
+        return None
+    if memory < _LEAST:
+        what = f"hycs_std alone needs {_LEAST / 2**20:.0f} MiB of memory, {memory / 2**20:.0f} are allowed"
+        raise OverBudgetError(f"{what}; raise `packs.memory`")
+    left = memory - worker
+    if left < _LEAST:
+        what = f"{max(left, 0) / 2**20:.0f} MiB are left for hycs_std beside its worker of {worker / 2**20:.0f}"
+        raise TransportError("out_of_memory", f"{what}, it needs {_LEAST / 2**20:.0f}")
+    return left + _UNTOUCHED
 
 
 def _read(path: Path, variables: Sequence[str]) -> pd.DataFrame:
@@ -151,10 +192,20 @@ def _read(path: Path, variables: Sequence[str]) -> pd.DataFrame:
         particles = pd.read_csv(path, sep=r"\s+", skiprows=1, header=None, names=names, dtype=float, engine="c")
     except FileNotFoundError as error:
         raise TransportError("no_particles", "hycs_std wrote no particles") from error
+    except MemoryError as error:
+        raise TransportError("out_of_memory", f"no room to read {path.stat().st_size} bytes of particles") from error
     except ValueError as error:
+        if "out of memory" in str(error):
+            raise TransportError("out_of_memory", f"reading particles: {error}") from error
         raise TransportError("unreadable_particles", f"hycs_std wrote what is no number: {error}") from error
     if particles.empty:
         raise TransportError("no_particles", "hycs_std wrote no particles")
-    if particles.isna().to_numpy().any():
-        raise TransportError("unreadable_particles", "hycs_std wrote a row that lacks numbers")
     return particles
+
+
+def _corrected(particles: pd.DataFrame, column: ColumnReceptor, config: HysplitConfig) -> pd.DataFrame:
+    corrected = correct_near_field(add_release_heights(particles, column), column, config.veght)
+    foot = corrected["foot"].to_numpy()
+    if not (np.isfinite(foot) & (foot >= 0)).all():
+        raise TransportError("unreadable_particles", "the near-field correction gives what is no influence")
+    return corrected

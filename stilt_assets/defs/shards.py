@@ -1,0 +1,79 @@
+"""
+How do the packs of a scene run in Dagster?
+
+One asset of several steps: a plan, a step for each shard with retries and logs of its own, and a closing. Nothing
+passes from step to step but their names, so each may run in a process or on a machine of its own.
+"""
+
+import dagster as dg
+
+from stilt_assets import shard as shards
+from stilt_assets.defs.metadata import RETRIES, facts_of, in_one_line, particles_per_second
+from stilt_assets.recipes import desk_of
+from stilt_assets.settings import Settings
+from stilt_assets.store import Store
+from stilt_assets.workers import Progress
+
+_LINES = 20  # of progress in a shard's log: each is a row of the event log
+
+
+class FootprintsConfig(dg.Config):
+    """How a scene's footprints are made, this time."""
+
+    retry_failed: bool = False  # run pixels again that failed, whatever the reason
+
+
+@dg.op(ins={"ready": dg.In(dg.Nothing)}, out=dg.DynamicOut(dg.Nothing), retry_policy=RETRIES)
+def plan(
+    context: dg.OpExecutionContext,
+    config: FootprintsConfig,
+    settings: dg.ResourceParam[Settings],
+    store: dg.ResourceParam[Store],
+):
+    """Share out the packs that are not whole."""
+    with in_one_line():
+        left = shards.plan_footprints(desk_of(context.partition_key, settings, store), retry_failed=config.retry_failed)
+    context.log.info(f"{len(left)} packs to do")
+    for shard in shards.shards_of(left, settings.packs.shards):
+        yield dg.DynamicOutput(None, mapping_key=shard.name)
+
+
+@dg.op(ins={"ran": dg.In(dg.Nothing)}, out=dg.DynamicOut(dg.Nothing), retry_policy=RETRIES)
+def widen(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]):
+    """If the crop of the meteorology was too small, make a wider one and share out all packs once more."""
+    with in_one_line():
+        desk = desk_of(context.partition_key, settings, store)
+        verdict = shards.widen_if_too_small(desk)
+        if verdict.can_be_widened:
+            context.log.warning(f"{verdict.line}; once more with a wider one")
+        left = shards.plan_footprints(desk, reopen=False)
+    for shard in shards.shards_of(left, settings.packs.shards):
+        yield dg.DynamicOutput(None, mapping_key=shard.name)
+
+
+@dg.op(ins={"planned": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), retry_policy=RETRIES, pool="cores")
+def run_shard(
+    context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]
+) -> None:
+    """Give every pixel of a shard an outcome and every pack its files."""
+    told: list[int] = []
+
+    def tell(state: Progress) -> None:
+        part = _LINES * state.pixels_done // state.pixels
+        if part not in told or state.packs_done == state.packs:
+            told.append(part)
+            context.log.info(f"{state.pixels_done} of {state.pixels} pixels, {state.packs_done} of {state.packs} packs")
+
+    with in_one_line():
+        shard = shards.Shard.from_name(context.get_mapping_key() or "")
+        shards.run_shard(desk_of(context.partition_key, settings, store), shard, tell)
+
+
+@dg.op(ins={"ran": dg.In(dg.Nothing), "ran_again": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), retry_policy=RETRIES)
+def close(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]) -> None:
+    """Sum the scene's outcomes up."""
+    with in_one_line():
+        done = shards.close_footprints(desk_of(context.partition_key, settings, store))
+    facts = facts_of(done) | {"particles_per_second": particles_per_second(done)}
+    context.add_output_metadata(facts)
+    context.set_data_version(dg.AssetKey("footprints"), dg.DataVersion(done.name))

@@ -1,0 +1,75 @@
+"""
+What does a worker process do?
+
+It runs one pixel after the other, each at one of the machine's cores, and ends with the process that began it.
+"""
+
+import multiprocessing
+import os
+import resource
+import signal
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import forkserver
+
+from stilt_assets import scratch
+from stilt_assets.pixel import Job, Workplace, run_pixel
+
+_FOR_THE_MAIN_PROCESS = (signal.SIGINT, signal.SIGTERM)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def pool_of(work: Workplace, count: int) -> ProcessPoolExecutor:
+    """Worker processes, begun anew from a server that has imported all they need."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["stilt_assets.worker"])
+    # A signal to the whole process group, as Slurm and `timeout` send it, must not end the server that workers come
+    # from: it inherits a mask that blocks what only the main process answers.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_MAIN_PROCESS)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(work,))
+
+
+_workplace: Workplace
+
+
+def _begin(work: Workplace) -> None:
+    global _workplace  # noqa: PLW0603  a pool's initializer has no other place to put things
+    _workplace = work
+    for number in _FOR_THE_MAIN_PROCESS:
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_main_process, daemon=True).start()
+
+
+def _end_with_the_main_process() -> None:
+    main = multiprocessing.parent_process()
+    if main is not None:
+        main.join()
+        os._exit(1)
+
+
+def run(job: Job) -> str:
+    """Run a pixel; the reason if it should be tried once more."""
+    _may_hold(job.limits.memory)
+    with scratch.slot("core", max(_workplace.workers, cores())):
+        return run_pixel(_workplace, job)
+
+
+def _may_hold(memory: int | None) -> None:
+    """Limit the memory (bytes) of this process, as far as the system lets it."""
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    most = [limit for limit in (memory, hard) if limit not in (None, resource.RLIM_INFINITY)]
+    resource.setrlimit(resource.RLIMIT_DATA, (min(most, default=resource.RLIM_INFINITY), hard))
+
+
+def finish(number: int, members: list[int]) -> set[int]:
+    """Write the files of a pack; pixels that must run again first."""
+    _may_hold(None)  # the budget is a pixel's; a pack's files are larger
+    return _workplace.packs.finish(number, members)
