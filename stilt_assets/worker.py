@@ -8,11 +8,13 @@ import multiprocessing
 import os
 import resource
 import signal
+import tempfile
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import forkserver
 
 from stilt_assets import scratch
+from stilt_assets.errors import UsageError
 from stilt_assets.pixel import Job, Workplace, run_pixel
 
 _FOR_THE_MAIN_PROCESS = (signal.SIGINT, signal.SIGTERM)
@@ -24,7 +26,11 @@ def cores() -> int:
 
 
 def pool_of(work: Workplace, count: int) -> ProcessPoolExecutor:
-    """Worker processes, begun anew from a server that has imported all they need."""
+    """
+    Worker processes, begun anew from a server that has imported all they need.
+
+    UsageError if TMPDIR is so long that no socket can lie there.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["stilt_assets.worker"])
     # A signal to the whole process group, as Slurm and `timeout` send it, must not end the server that workers come
@@ -32,6 +38,12 @@ def pool_of(work: Workplace, count: int) -> ProcessPoolExecutor:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_MAIN_PROCESS)
     try:
         forkserver.ensure_running()
+    except OSError as error:
+        if "too long" not in str(error):
+            raise
+        raise UsageError(
+            f"TMPDIR is too long for the sockets of workers: {tempfile.gettempdir()}; choose a shorter one"
+        ) from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(work,))

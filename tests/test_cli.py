@@ -249,3 +249,12 @@ def test_demo_ends_with_a_jacobian_and_its_map(tmp_path: Path) -> None:
     assert "particles 260" in done.stderr
     (picture,) = (tmp_path / "demo").glob("*.png")
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_tmpdir_that_is_too_long_is_told(tmp_path: Path, shared: Path) -> None:
+    place = Place(tmp_path / "place", shared)
+    place.cli("scenes", "add", str(place.retrieval))
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    said = place.cli("run", KEY, code=2, TMPDIR=str(long)).stderr.splitlines()
+    assert said[-1].startswith("stilt-assets: TMPDIR is too long for the sockets of workers")

@@ -34,8 +34,10 @@ def _readable(location: str) -> Iterator[Path]:
         copy = place / (Path(urlsplit(location).path).name or "retrieval")
         try:
             fs, path = fsspec.core.url_to_fs(location)
+            if not steadily("looking for", location, lambda: fs.exists(path)):
+                raise FileNotFoundError("no such file")
             steadily("fetching", location, lambda: fs.get_file(path, str(copy)))
-        except (ImportError, ValueError) as error:
+        except (ImportError, ValueError, FileNotFoundError) as error:
             raise RetrievalError(f"cannot fetch {location}: {' '.join(str(error).split())}") from error
         yield copy
 
