@@ -50,7 +50,7 @@ def laid_out(folder: Path, file: Path, shards: int) -> dict[str, str]:
         "meteorology": {"product": "hrrr", "source": str(SHARED / "data" / "hrrr")},
         "simulation": {"hours_back": 2, "particles": 4, "top": 2500, "transport": "still_air:StillAir"},
         "packs": {"shards": shards},
-        "targets": {"slc": {"bounds": [-112.8, 40.0, -111.0, 41.5], "grid": GRID, "tolerance": 1.0}},
+        "targets": {"slc": {"bounds": [-125.0, 25.0, -95.0, 55.0], "grid": GRID, "tolerance": 1.0}},
     }
     (folder / "settings.yaml").write_text(yaml.safe_dump(settings))
     return os.environ | {

@@ -49,6 +49,12 @@ def pool_of(work: Workplace, count: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(work,))
 
 
+def end_workers() -> None:
+    """Kill what is left of a broken pool: workers ignore SIGTERM; one may wait for a lock that the dead one held."""
+    for each in multiprocessing.active_children():
+        each.kill()
+
+
 _workplace: Workplace
 
 

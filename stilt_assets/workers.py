@@ -7,10 +7,10 @@ worker that the system kills costs a second attempt of its pixel, not the scene.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from stilt_assets.pixel import Job, Workplace, give_up
 from stilt_assets.reasons import REASONS, Remedy
 from stilt_assets.receptor import Kernel, Receptor
 from stilt_assets.transport import transport_named
-from stilt_assets.worker import finish, pool_of, run
+from stilt_assets.worker import end_workers, finish, pool_of, run
 
 _DEATHS = 9  # of workers in a row, after which the machine is to blame
 _POLL = 0.2  # s between looks at whether to stop
@@ -106,7 +106,7 @@ class Run:
         try:
             while self.left or self.waiting:
                 try:
-                    with pool_of(self.work, count) as pool:
+                    with pool_of(self.work, count) as pool, _ended_if_broken():
                         self._drain(pool, count)
                 except BrokenProcessPool:
                     scratch.sweep()
@@ -247,6 +247,15 @@ class Run:
         message = f"{job.attempt} workers were killed while they ran this pixel: out of memory?"
         give_up(self.work, job, "killed", message)
         return next(iter(self._count_in(job)), None)
+
+
+@contextmanager
+def _ended_if_broken() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool:
+        end_workers()
+        raise
 
 
 def _see_that_scratch_fits(work: Workplace) -> None:
