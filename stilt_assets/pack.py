@@ -62,6 +62,9 @@ class Packs:
         folder = self.particles if kind in ("trajectories", "endpoints") else self.footprints
         return self.store.pack(folder, number, *(() if kind == "cells" else (kind,)))
 
+    def _folder(self, kind: str) -> str:
+        return self.file(0, kind).rsplit("/", 1)[0]
+
     # ---- pixels of packs that are not whole
 
     def _aside(self, number: int, *names: str) -> str:
@@ -109,9 +112,9 @@ class Packs:
         A whole pack has an outcome of each member, and its files in the size that was written.
         """
         store = self.store
-        there = set(store.names(self.file(0, "outcomes").rsplit("/", 1)[0]))
+        there = set(store.names(self._folder("outcomes")))
         opened = set(store.names(store.unfinished(self.footprints))) if there else set()
-        sizes = {kind: store.sizes(self.file(0, kind).rsplit("/", 1)[0]) for kind in self.kinds if there}
+        sizes = {kind: store.sizes(self._folder(kind)) for kind in self.kinds if there}
         found: dict[int, list[dict[str, Any]]] = {}
         for number, pixels in members.items():
             path = self.file(number, "outcomes")
@@ -119,7 +122,7 @@ class Packs:
             if name not in there or self._again(number).rsplit("/", 1)[-1] in opened:
                 continue
             try:
-                rows, expected = self._outcomes(number)
+                rows, expected = _outcomes_at(store, path)
             except DamagedError:
                 continue
             if [row["pixel"] for row in rows] == list(pixels) and expected == {
@@ -128,16 +131,11 @@ class Packs:
                 found[number] = rows
         return found
 
-    def _outcomes(self, number: int) -> tuple[list[dict[str, Any]], dict[str, int]]:
-        path = self.file(number, "outcomes")
-        with _there(path):
-            return read_outcomes_file(self.store.read(path), path)
-
     def forget_all_but(self, numbers: Iterable[int]) -> None:
         """Remove packs that the scene does not have: it was cut in another way once."""
         names = {self.file(number, "outcomes").rsplit("/", 1)[-1] for number in numbers}
         for kind in ("outcomes", *self.kinds):
-            folder = self.file(0, kind).rsplit("/", 1)[0]
+            folder = self._folder(kind)
             for name in self.store.names(folder):
                 if name.startswith("pack=") and name not in names:
                     self.store.remove(self.store.file(folder, name))
@@ -214,7 +212,7 @@ class Packs:
 
     def _outcomes_before(self, number: int) -> dict[int, dict[str, Any]]:
         try:
-            return {row["pixel"]: row for row in self._outcomes(number)[0]}
+            return {row["pixel"]: row for row in _outcomes_at(self.store, self.file(number, "outcomes"))[0]}
         except DamagedError:
             return {}
 
@@ -281,6 +279,11 @@ def _add(sheet: Parquet, kind: str, pixel: int, columns: Arrays) -> None:
         sheet.add(pixel, columns, np.flatnonzero(group == each))
 
 
+def _outcomes_at(store: Store, path: str) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    with _there(path):
+        return read_outcomes_file(store.read(path), path)
+
+
 def read_outcomes(store: Store, footprints: str, *, sound_only: bool = False) -> list[dict[str, Any]]:
     """
     Outcomes of all packs that have some, as plain rows, in the order of their pixels.
@@ -290,8 +293,7 @@ def read_outcomes(store: Store, footprints: str, *, sound_only: bool = False) ->
     rows: list[dict[str, Any]] = []
     for path in store.packs(footprints, "outcomes"):
         try:
-            with _there(path):
-                rows += read_outcomes_file(store.read(path), path)[0]
+            rows += _outcomes_at(store, path)[0]
         except DamagedError:
             if not sound_only:
                 raise

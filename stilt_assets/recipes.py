@@ -21,7 +21,7 @@ from stilt_assets.grid import Grid
 from stilt_assets.meteorology import Need, aggregate, need_of
 from stilt_assets.meteorology.sources import Source, find_sources
 from stilt_assets.receptor import receptors_from
-from stilt_assets.scene import STAGES, Recipe, Record, load_record
+from stilt_assets.scene import STAGES, Recipe, Record, load_record, sha256_of
 from stilt_assets.settings import Settings, TargetSettings, is_url
 from stilt_assets.simulation import Limits, Simulation
 from stilt_assets.store import Store
@@ -104,9 +104,7 @@ def stamped(location: str, known: Mapping[str, Any]) -> dict[str, Any]:
     facts = path.stat()
     if (facts.st_size, facts.st_mtime_ns) == (known.get("size"), known.get("mtime_ns")):
         return known
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"size": facts.st_size, "mtime_ns": facts.st_mtime_ns, "sha256": sha256}
+    return {"size": facts.st_size, "mtime_ns": facts.st_mtime_ns, "sha256": sha256_of(path)}
 
 
 def _digest_of_url(location: str) -> dict[str, Any]:

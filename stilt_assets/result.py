@@ -73,20 +73,17 @@ def is_there(desk: Desk, recipe: Recipe, marker: str) -> bool:
 
 def finish(desk: Desk, recipe: Recipe, summary: Mapping[str, Any], started: float) -> Done:
     """A result that was made just now becomes the current one of its stage."""
-    desk.record.finish(recipe, summary)
-    desk.record.save(desk.store)
-    return _done(desk, recipe, True, started)
+    return _done(desk, recipe, summary, True, started)
 
 
 def as_before(desk: Desk, recipe: Recipe, started: float) -> Done:
     """A result that was there becomes the current one of its stage."""
-    desk.record.finish(recipe, desk.record.results[recipe.name]["summary"])
+    return _done(desk, recipe, desk.record.results[recipe.name]["summary"], False, started)
+
+
+def _done(desk: Desk, recipe: Recipe, summary: Mapping[str, Any], made: bool, started: float) -> Done:
+    desk.record.finish(recipe, summary)
     desk.record.save(desk.store)
-    return _done(desk, recipe, False, started)
-
-
-def _done(desk: Desk, recipe: Recipe, made: bool, started: float) -> Done:
-    summary = desk.record.results[recipe.name]["summary"]
     return Done(recipe.stage, recipe.name, desk.folder(recipe), summary, made, monotonic() - started)
 
 

@@ -6,7 +6,6 @@ plan and the closing write the scene's record. On one machine one process does a
 step of its own.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +33,7 @@ from stilt_assets.recipes import (
     pixels_recipe,
 )
 from stilt_assets.result import Done, as_before, current, finish, mending
-from stilt_assets.scene import Recipe, digest
+from stilt_assets.scene import Recipe, digest, sha256_of
 from stilt_assets.stages import CERTIFICATE, make_meteorology
 from stilt_assets.worker import cores
 from stilt_assets.workers import Progress, Share, run_packs
@@ -123,16 +122,15 @@ class Footprints:
     def edges(self, file: Path, path: str) -> Edges:
         """Where the meteorology in `file`, the store's `path`, ends. DamagedError if its bytes are not the same."""
         certificate = self.certificate
-        with file.open("rb") as content:
-            if hashlib.file_digest(content, "sha256").hexdigest() != certificate["sha256"]:
-                raise DamagedError(f"{path} is damaged: its sha256 is not its certificate's", path)
+        if sha256_of(file) != certificate["sha256"]:
+            raise DamagedError(f"{path} is damaged: its sha256 is not its certificate's", path)
         return edges_of(certificate, file)
 
     def judged(self, outcomes: Sequence[Mapping[str, Any]]) -> Verdict:
         """Whether the crop of the meteorology was large enough, as the particles say."""
-        edge, lid, left = (
-            np.array([row[name] for row in outcomes]) for name in ("near_edge", "near_lid", "left_domain")
-        )
+        names = ("near_edge", "near_lid", "left_domain")
+        edge, lid, left = (np.array([row[name] for row in outcomes], dtype=float) for name in names)
+        lid[[row["reason"] in _LID_TOO_LOW for row in outcomes]] = 1.0
         return judge(edge, lid, left, self.certificate)
 
     @property
@@ -229,9 +227,10 @@ def close_footprints(desk: Desk) -> Done:
     whole = made.packs.whole(packs)
     left = [number for number in packs if number not in whole]
     if left:
-        path = made.packs.file(left[0], "outcomes")
+        # The folder's name, and no pack's: a pack that waits for some of its pixels keeps what the others made.
+        first, folder = made.packs.file(left[0], "outcomes"), made.packs.footprints
         raise DamagedError(
-            f"{len(left)} packs of {desk.record.key} are not whole, the first is {path}: run again", path
+            f"{len(left)} packs of {desk.record.key} are not whole, the first is {first}: run again", folder
         )
     outcomes = sorted((row for rows in whole.values() for row in rows), key=lambda row: row["pixel"])
     told = digest(json.dumps([[row["pixel"], row["status"], row["reason"]] for row in outcomes]))

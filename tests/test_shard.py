@@ -329,6 +329,27 @@ def test_a_crop_is_widened_once_and_then_only_told(tmp_path: Path, shared: Path)
     assert "though it was widened already" in summary["crop"]
 
 
+def test_pixels_that_fail_for_want_of_levels_widen_the_crop(tmp_path: Path, shared: Path) -> None:
+    place = on_a_wide_plain(tmp_path / "plain", shared, drift=0.0)
+    wish(place, **{"pixel*": "no_particles"})
+    desk = prepared(place)
+    assert certificate(place)["ends"]["lid"] == "crop"
+    said: list[str] = []
+    make_footprints(desk, say=said.append)
+    assert certificate(place)["widened"]
+    assert said[0].startswith("the crop was too small at its lid")
+
+
+def test_a_scene_that_cannot_close_yet_keeps_what_its_packs_made(place: Place) -> None:
+    place.make()
+    made = Footprints.of(place.desk())
+    members = made.cut()[1].tolist()
+    made.packs.reopen(1, {members[0]})
+    with pytest.raises(DamagedError, match=r"1 packs of .* are not whole"):
+        close_footprints(place.desk())
+    assert made.packs.open(1, members) == {members[0]}
+
+
 def certificate_after(folder: Path, shared: Path, drift: float) -> dict:
     place = on_a_wide_plain(folder, shared, drift)
     prepared(place)

@@ -1,5 +1,7 @@
 """When is a result good enough to go on with?"""
 
+from typing import Any
+
 import dagster as dg
 
 from stilt_assets.defs.assets import footprints, jacobian
@@ -10,9 +12,13 @@ from stilt_assets.quality import crop_was_large_enough as _crop_was_large_enough
 from stilt_assets.quality import few_pixels_lost as _few_pixels_lost
 from stilt_assets.quality import jacobian_is_physical as _jacobian_is_physical
 from stilt_assets.quality import no_gaps as _no_gaps
-from stilt_assets.recipes import desk_of
+from stilt_assets.recipes import Desk, desk_of
 from stilt_assets.settings import Settings
 from stilt_assets.store import Store
+
+
+def _outcomes(desk: Desk) -> list[dict[str, Any]]:
+    return read_outcomes(desk.store, desk.store.result(desk.record.key, desk.record.current["footprints"]))
 
 
 @dg.asset_check(asset=footprints, blocking=True)
@@ -22,8 +28,7 @@ def few_pixels_lost(
     """At most the target's tolerance of a scene's pixels failed; no Jacobian is made otherwise."""
     with in_one_line():
         desk = desk_of(context.partition_key, settings, store)
-        outcomes = read_outcomes(store, store.result(desk.record.key, desk.record.current["footprints"]))
-        return checked(_few_pixels_lost(outcomes, desk.target.tolerance))
+        return checked(_few_pixels_lost(_outcomes(desk), desk.target.tolerance))
 
 
 @dg.asset_check(asset=footprints)
@@ -43,8 +48,7 @@ def no_gaps(
     """Every pixel has a footprint or is known to have no influence; a warning otherwise, the scene stays closed."""
     with in_one_line():
         desk = desk_of(context.partition_key, settings, store)
-        outcomes = read_outcomes(store, store.result(desk.record.key, desk.record.current["footprints"]))
-        return checked(_no_gaps(outcomes), dg.AssetCheckSeverity.WARN)
+        return checked(_no_gaps(_outcomes(desk)), dg.AssetCheckSeverity.WARN)
 
 
 @dg.asset_check(asset=jacobian)

@@ -5,7 +5,6 @@ Every record's checksum is verified first. Whole time steps are copied byte for 
 their levels change no other; a crop packs each field anew.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,12 +18,12 @@ from arlmet import GridWindow, RecordSet
 
 from stilt_assets.errors import MeteorologyError
 from stilt_assets.meteorology import KM_PER_DEGREE, SIDES, Need, rule
-from stilt_assets.meteorology.sources import Source
+from stilt_assets.meteorology.sources import DAMAGE, Source
 from stilt_assets.receptor import Receptor
+from stilt_assets.scene import sha256_of
 
 CODE = "2"
 NAME = "meteorology.arl"
-_DAMAGE = (arlmet.ARLFormatError, ArithmeticError, LookupError, NotImplementedError, OSError, ValueError)
 _COPY = 16 * 2**20  # bytes per read
 
 
@@ -54,16 +53,11 @@ def make_aggregate(
     certificate = facts | {
         "ends": choice.ends,
         "widened": int(need.widened),
-        "sha256": _sha256(folder / NAME),
+        "sha256": sha256_of(folder / NAME),
         "sources": [{"name": source.path.name, "sha256": digests[source.path]} for source in sources],
     }
     (folder / "certificate.json").write_text(json.dumps(certificate, indent=2) + "\n")
     return certificate
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # ---- what the certificate says
@@ -110,7 +104,7 @@ def _opened(sources: Sequence[Source]) -> Iterator[list[RecordSet]]:
                 file = stack.enter_context(arlmet.File(source.path))
                 for hour in source.hours:
                     steps.append(_verified(file[hour.replace(tzinfo=None).isoformat()], source.path.name))
-            except _DAMAGE as error:
+            except DAMAGE as error:
                 raise MeteorologyError(f"{source.path.name} is damaged: {' '.join(str(error).split())}") from error
             if (file.grid, file.vertical_axis) != (steps[0].grid, steps[0].vertical_axis):
                 raise MeteorologyError(f"{source.path.name} and {steps[0].file.path.name} differ in grid or levels")

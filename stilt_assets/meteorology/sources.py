@@ -16,6 +16,9 @@ import pandas as pd
 from stilt_assets.errors import MeteorologyError, MeteorologyGapError, NoArchiveError
 from stilt_assets.settings import is_url
 
+# What arlmet raises when a file is not what its format says; its own error is a ValueError.
+DAMAGE = (ArithmeticError, LookupError, NotImplementedError, OSError, ValueError)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -60,7 +63,7 @@ def _hours_of(path: Path, after: datetime, before: datetime) -> tuple[datetime, 
     try:
         with arlmet.File(path) as file:
             held = [time.to_pydatetime().replace(tzinfo=UTC) for time in file.times]
-    except (ArithmeticError, LookupError, NotImplementedError, OSError, ValueError) as error:
+    except DAMAGE as error:
         raise MeteorologyError(f"{path.name} is damaged: {' '.join(str(error).split())}") from error
     return tuple(time for time in held if after < time < before)
 
