@@ -6,7 +6,6 @@ place and renamed, on an object store an object is whole by nature and a folder'
 """
 
 import json
-import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,20 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fsspec.config import conf
 from fsspec.implementations.local import LocalFileSystem
 
 from stilt_assets import disk, scratch
 from stilt_assets.errors import StoreError, UsageError
 from stilt_assets.faults import in_words, intact, redacted, steadily
+from stilt_assets.filesystem import opened
 from stilt_assets.settings import is_url
 
 _Value = TypeVar("_Value")
 _Item = TypeVar("_Item")
-_GCSFS = logging.getLogger("gcsfs")  # tells what it raises, with a traceback, and URLs as they are
 _AT_ONCE = 16  # requests to an object store; each waits for the network most of its time
 _NAME = re.compile(r"(?!\.)[A-Za-z0-9._=-]+", re.ASCII)  # a first dot marks what is being made
 _GLOB = re.compile(r"[*?\[\]]")  # fsspec takes a URL with one of these for a pattern
@@ -38,17 +35,6 @@ def _clean(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} is no name for a place in the store: letters, digits and . _ = - make one")
     return name
-
-
-def _options(root: str) -> dict[str, Any]:
-    """How a file system is opened: it remembers no listing, as others write too, and leaves trying again to us."""
-    if not is_url(root) or root.startswith(("file://", "local://")):
-        return {}
-    if not root.startswith(("s3://", "s3a://")):
-        return {"use_listings_cache": False}
-    given = conf.get("s3", {}).get("config_kwargs", {})
-    # botocore's five tries inside each of s3fs's five make minutes of one refused connection
-    return {"use_listings_cache": False, "config_kwargs": {"retries": {"total_max_attempts": 1}} | given}
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,13 +52,7 @@ class Store:
     @property
     def fs(self) -> Any:
         """The file system behind `root`."""
-        if self.root.startswith(("gs://", "gcs://")) and _GCSFS.level == logging.NOTSET:
-            _GCSFS.setLevel(logging.CRITICAL)
-        try:
-            with in_words("opening the store", self):
-                return fsspec.core.url_to_fs(self.root, **_options(self.root))[0]
-        except (ImportError, ValueError) as error:
-            raise UsageError(redacted(f"cannot open the store {self.root}: {error}")) from error
+        return opened(self.root, "the store")
 
     @property
     def is_local(self) -> bool:
@@ -96,6 +76,10 @@ class Store:
         """The folder of one result, such as `pixels-3fa2c1d09b7e`."""
         return self._join("scenes", key, name)
 
+    def beside(self, *names: str) -> str:
+        """What is kept of no single scene, such as `arrivals/…`: a file or folder beside `scenes`."""
+        return self._join(*names)
+
     def file(self, folder: str, *names: str) -> str:
         """A file below a result's folder. UsageError if a name is none, as of all places."""
         return "/".join((folder, *map(_clean, names)))
@@ -115,9 +99,13 @@ class Store:
 
     def scenes(self) -> list[str]:
         """Keys of all scenes, oldest first."""
-        keys = [name for name in self.names(self._join("scenes")) if _NAME.fullmatch(name)]
+        keys = self.scene_names()
         there = self._at_once(lambda key: self.exists(self.record(key)), keys)
         return [key for key, is_there in zip(keys, there, strict=True) if is_there]
+
+    def scene_names(self) -> list[str]:
+        """Names of all scenes' folders, oldest first, in one listing; one may still lack its `scene.json`."""
+        return [name for name in self.names(self._join("scenes")) if _NAME.fullmatch(name)]
 
     def _here(self, path: str) -> Path:
         return Path(self.fs._strip_protocol(path))

@@ -1,0 +1,39 @@
+"""
+How is the file system behind a folder or URL opened?
+
+It remembers no listing, as others write too; it leaves trying again to `faults`; and it logs nothing that may hold a
+credential.
+"""
+
+import logging
+from typing import Any
+
+import fsspec
+from fsspec.config import conf
+
+from stilt_assets.errors import UsageError
+from stilt_assets.faults import in_words, redacted
+from stilt_assets.settings import is_url
+
+_GCSFS = logging.getLogger("gcsfs")  # tells what it raises, with a traceback, and URLs as they are
+
+
+def opened(location: str, what: str) -> Any:
+    """The fsspec file system of a location, which the error calls `what`. UsageError if there can be none."""
+    if location.startswith(("gs://", "gcs://")) and _GCSFS.level == logging.NOTSET:
+        _GCSFS.setLevel(logging.CRITICAL)
+    try:
+        with in_words(f"opening {what}", redacted(location)):
+            return fsspec.core.url_to_fs(location, **_options(location))[0]
+    except (ImportError, ValueError) as error:
+        raise UsageError(redacted(f"cannot open {what} {location}: {error}")) from error
+
+
+def _options(location: str) -> dict[str, Any]:
+    if not is_url(location) or location.startswith(("file://", "local://")):
+        return {}
+    if not location.startswith(("s3://", "s3a://")):
+        return {"use_listings_cache": False}
+    given = conf.get("s3", {}).get("config_kwargs", {})
+    # botocore's five tries inside each of s3fs's five make minutes of one refused connection
+    return {"use_listings_cache": False, "config_kwargs": {"retries": {"total_max_attempts": 1}} | given}
