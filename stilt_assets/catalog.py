@@ -5,12 +5,14 @@ A retrieval file makes a scene of every target that it has good pixels of. The s
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from stilt_assets.errors import UnknownSceneError
-from stilt_assets.recipes import stamped
-from stilt_assets.retrieval import read_retrieval
+from stilt_assets.meteorology import box_of
+from stilt_assets.recipes import Desk, choice_of, stamped
+from stilt_assets.retrieval import Retrieval, read_retrieval
 from stilt_assets.scene import Record, Scene, load_record
 from stilt_assets.settings import Settings, is_url
 from stilt_assets.store import Store
@@ -24,6 +26,25 @@ class Coverage:
     scene: Scene | None  # None without a good pixel
     pixels: int
     dropped: Mapping[str, int]
+    counted: Mapping[str, Any] = field(default_factory=dict)  # JSON values: what the scene can be weighed by
+
+
+def counted_in(retrieval: Retrieval) -> dict[str, Any]:
+    """
+    What a scene can be weighed by before its pixels are made: how many, where (degrees), when (UTC), how uncertain.
+
+    The error of the mean of several pixels is not in it: `uncertainty` is the middle one of the pixels'.
+    """
+    pixels = retrieval.pixels
+    times = (pixels["time"].min().floor("min"), pixels["time"].max().floor("min"))
+    return {
+        "pixels": len(pixels),
+        "dropped": dict(retrieval.dropped),
+        "box": list(box_of(pixels["longitude"].to_list(), pixels["latitude"].to_list())),
+        "times": [f"{time:%Y-%m-%dT%H:%M}+00:00" for time in times],
+        "uncertainty": float(pixels["uncertainty"].median()),
+        "units": str(pixels["units"].iloc[0]),
+    }
 
 
 def coverage_of(location: str, settings: Settings) -> list[Coverage]:
@@ -31,8 +52,11 @@ def coverage_of(location: str, settings: Settings) -> list[Coverage]:
     found = []
     for name, target in settings.targets.items():
         retrieval = read_retrieval(location, target.bounds)
-        scene = Scene(retrieval.time, retrieval.instrument, name) if len(retrieval.pixels) else None
-        found.append(Coverage(name, scene, len(retrieval.pixels), retrieval.dropped))
+        if not len(retrieval.pixels):
+            found.append(Coverage(name, None, 0, retrieval.dropped))
+            continue
+        scene = Scene(retrieval.time, retrieval.instrument, name)
+        found.append(Coverage(name, scene, len(retrieval.pixels), retrieval.dropped, counted_in(retrieval)))
     return found
 
 
@@ -50,6 +74,8 @@ def register(location: str, settings: Settings, store: Store) -> list[Coverage]:
         except UnknownSceneError:
             record = Record(key, {})
         record.retrieval = facts
+        choice = choice_of(Desk(record, settings, store))
+        record.retrieval = facts | {"counted": {**coverage.counted, "choice": choice}}
         record.changed.add("retrieval")
         record.save(store)
     return found

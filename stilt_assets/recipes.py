@@ -92,6 +92,12 @@ def pixels_recipe(desk: Desk) -> Recipe:
     return Recipe("pixels", made_from)
 
 
+def choice_of(desk: Desk) -> str:
+    """An id of all that says which pixels the scene has: that of their recipe, the column's top aside."""
+    recipe = pixels_recipe(desk)
+    return replace(recipe, made_from={name: part for name, part in recipe.made_from.items() if name != "top"}).id
+
+
 def stamped(location: str, known: Mapping[str, Any]) -> dict[str, Any]:
     """Size, time and sha256 of a file; what is `known` of it holds while size and time stay, or once it is gone."""
     names = ("size", "mtime_ns", "sha256")

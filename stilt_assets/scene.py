@@ -8,7 +8,7 @@ of code and model. A scene's record, `scene.json`, keeps every recipe, so that t
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -197,8 +197,19 @@ def load_record(store: Store, key: str) -> Record:
         raise UnknownSceneError(
             f"scene '{key}' is not in the store {store}; register it with: stilt-assets scenes add FILE"
         )
+    return _record_in(store.read(path), path, key)
+
+
+def load_records(store: Store, keys: Sequence[str]) -> list[Record]:
+    """The records of scenes that the store is known to have, read side by side. StoreError if one is gone."""
+    paths = [store.record(Scene.from_key(key).key) for key in keys]
+    contents = store.read_many(paths)
+    return [_record_in(contents[path], path, key) for path, key in zip(paths, keys, strict=True)]
+
+
+def _record_in(data: bytes, path: str, key: str) -> Record:
     try:
-        content = json.loads(store.read(path))
+        content = json.loads(data)
         names = [*content["current"].values(), *content["results"], *filter(None, [content["under_way"]])]
         record = Record(key, *(content[part] for part in _PARTS), widened=content.get("widened", {}))
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
