@@ -1,19 +1,21 @@
 """
 Which scenes are there?
 
-A retrieval file makes a scene of every target that it has good pixels of. The store is the catalog.
+A retrieval file makes a scene of every target that it has good pixels of. The store is the catalog. A file that holds
+the same overpass as an earlier one is that scene's new issue, whatever minute its own first good pixel has.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from stilt_assets.errors import UnknownSceneError
+from stilt_assets.errors import UnknownSceneError, UsageError
+from stilt_assets.issue import ONE_OVERPASS, is_older, issue_of, same_overpass
 from stilt_assets.meteorology import box_of
 from stilt_assets.recipes import Desk, choice_of, stamped
-from stilt_assets.retrieval import Retrieval, read_retrieval
-from stilt_assets.scene import Record, Scene, load_record
+from stilt_assets.retrieval import Retrieval, read_retrieval, readable
+from stilt_assets.scene import Record, Scene, load_record, sha256_of
 from stilt_assets.settings import Settings, is_url
 from stilt_assets.store import Store
 
@@ -27,6 +29,17 @@ class Coverage:
     pixels: int
     dropped: Mapping[str, int]
     counted: Mapping[str, Any] = field(default_factory=dict)  # JSON values: what the scene can be weighed by
+    product: str = ""
+    became: str = ""  # new, known, reissued or older: what the file is to its scene
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a file holds of each target, and what it is."""
+
+    location: str  # absolute path or URL
+    found: Sequence[Coverage]
+    facts: Mapping[str, Any]  # path, size, sha256, and the time of a file
 
 
 def counted_in(retrieval: Retrieval) -> dict[str, Any]:
@@ -53,29 +66,85 @@ def coverage_of(location: str, settings: Settings) -> list[Coverage]:
     for name, target in settings.targets.items():
         retrieval = read_retrieval(location, target.bounds)
         if not len(retrieval.pixels):
-            found.append(Coverage(name, None, 0, retrieval.dropped))
+            found.append(Coverage(name, None, 0, retrieval.dropped, product=retrieval.product))
             continue
         scene = Scene(retrieval.time, retrieval.instrument, name)
-        found.append(Coverage(name, scene, len(retrieval.pixels), retrieval.dropped, counted_in(retrieval)))
+        counted = counted_in(retrieval)
+        found.append(Coverage(name, scene, len(retrieval.pixels), retrieval.dropped, counted, retrieval.product))
     return found
+
+
+def look_into(location: str, settings: Settings) -> Seen:
+    """Read a retrieval file (path or URL) once for all targets. RetrievalError if it cannot be read."""
+    place = location if is_url(location) else str(Path(location).absolute())
+    if not is_url(place):
+        return Seen(place, coverage_of(place, settings), {"path": place} | stamped(place, {}))
+    with readable(place) as path:
+        facts = {"path": place, "size": path.stat().st_size, "sha256": sha256_of(path)}
+        return Seen(place, coverage_of(str(path), settings), facts)
 
 
 def register(location: str, settings: Settings, store: Store) -> list[Coverage]:
     """Put the scenes of a retrieval file into the store; a known scene learns where its file is now."""
-    place = location if is_url(location) else str(Path(location).absolute())
-    found = coverage_of(place, settings)
-    facts = {"path": place} | stamped(place, {})
-    for coverage in found:
-        if coverage.scene is None:
-            continue
-        key = coverage.scene.key
+    return enter(look_into(location, settings), settings, store)
+
+
+def enter(seen: Seen, settings: Settings, store: Store, *, newer_only: bool = False) -> list[Coverage]:
+    """
+    Put the scenes of a file that was read into the store.
+
+    The answer names each target's scene as the store has it. With `newer_only`, a scene keeps the issue that it has if
+    the file is an older one.
+    """
+    names = store.scene_names() if any(coverage.scene for coverage in seen.found) else []
+    return [_enter(coverage, seen, names, settings, store, newer_only) for coverage in seen.found]
+
+
+def _enter(
+    coverage: Coverage, seen: Seen, names: Sequence[str], settings: Settings, store: Store, newer_only: bool
+) -> Coverage:
+    if coverage.scene is None:
+        return coverage
+    record = _record_of(coverage.scene, seen, names, store)
+    before = record.retrieval
+    same = before.get("sha256") == seen.facts["sha256"]
+    if newer_only and not same and is_older(issue_of(seen.location), issue_of(before.get("path", ""))):
+        return replace(coverage, scene=record.scene, became="older")
+    record.retrieval = dict(seen.facts)
+    choice = choice_of(Desk(record, settings, store))
+    record.retrieval |= {"counted": {**coverage.counted, "choice": choice}}
+    earlier = list(before.get("earlier", []))
+    if before and not same:
+        earlier.append({name: before[name] for name in ("path", "sha256") if name in before})
+    if earlier:
+        record.retrieval["earlier"] = earlier
+    record.changed.add("retrieval")
+    record.save(store)
+    return replace(coverage, scene=record.scene, became="known" if before and same else "reissued" if before else "new")
+
+
+def _record_of(scene: Scene, seen: Seen, names: Sequence[str], store: Store) -> Record:
+    """The record of the scene that a file's pixels belong to: one that is there, or a new one."""
+    known = [found for name in names if (found := _other_time_of(scene, name)) is not None]
+    for other in sorted(known, key=lambda each: abs(each.time - scene.time)):
         try:
-            record = load_record(store, key)
-        except UnknownSceneError:
-            record = Record(key, {})
-        record.retrieval = facts
-        choice = choice_of(Desk(record, settings, store))
-        record.retrieval = facts | {"counted": {**coverage.counted, "choice": choice}}
-        record.changed.add("retrieval")
-        record.save(store)
-    return found
+            record = load_record(store, other.key)
+        except UnknownSceneError:  # its folder is there, and not yet its record
+            continue
+        there = record.retrieval.get("path")
+        itself = other == scene or record.retrieval.get("sha256") == seen.facts["sha256"]
+        if itself or (there and same_overpass(issue_of(seen.location), issue_of(there), other.time - scene.time)):
+            return record
+    return Record(scene.key, {})
+
+
+def _other_time_of(scene: Scene, name: str) -> Scene | None:
+    """The scene of that name, if it is of the same instrument and target and of the same hour or so."""
+    if not name.endswith(f"_{scene.instrument}_{scene.target}"):
+        return None
+    try:
+        other = Scene.from_key(name)
+    except UsageError:
+        return None
+    near = abs(other.time - scene.time) <= ONE_OVERPASS
+    return other if near and (other.instrument, other.target) == (scene.instrument, scene.target) else None

@@ -20,7 +20,7 @@ _OCO = re.compile(
     r"(?P<product>oco[23]_Lt(?:CO2|SIF))_(?P<day>\d{6})_(?P<version>B\d+\w*?)(?:_(?P<produced>\w+))?\.nc4?"
 )
 _DATED = re.compile(r"(?P<head>.*?)(?<!\d)(?P<day>(?:19|20)\d{6})(?P<tail>(?!\d).*)")
-_APART = timedelta(minutes=60)  # first good pixels of one overpass in two issues: less than an orbit
+ONE_OVERPASS = timedelta(minutes=60)  # first good pixels of one overpass in two issues: less than an orbit
 _ALIKE = timedelta(minutes=20)  # the same, of files whose names say nothing
 
 
@@ -81,7 +81,7 @@ def same_overpass(one: Issue | None, other: Issue | None, apart: timedelta) -> b
         return one is other and abs(apart) <= _ALIKE
     shared = min(one.stop, other.stop) - max(one.start, other.start)
     shorter = min(one.stop - one.start, other.stop - other.start)
-    return one.measurement == other.measurement and 2 * shared >= shorter and abs(apart) <= _APART
+    return one.measurement == other.measurement and 2 * shared >= shorter and abs(apart) <= ONE_OVERPASS
 
 
 def is_older(one: Issue | None, other: Issue | None) -> bool:

@@ -1,8 +1,8 @@
 """
 What did the satellite measure, as one table?
 
-One product, one file: `tropomi` and `tropomi_blended` each know one layout and give the same table. `reading` chooses
-the pixels, `damage` knows what no intact file says, and `apart` keeps a damaged file's harm to a process of its own.
+One product, one file (`tropomi`, `oco`, …): each knows one layout, and all give the same table. `reading` chooses the good
+pixels, `damage` knows what no intact file says, and `apart` keeps a damaged file's harm to a process of its own.
 """
 
 from collections.abc import Iterator
@@ -10,22 +10,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import fsspec
-
 from stilt_assets.errors import RetrievalError
 from stilt_assets.faults import steadily
+from stilt_assets.filesystem import opened
 from stilt_assets.retrieval.apart import read_apart
 from stilt_assets.retrieval.reading import PRODUCTS, Bounds, Retrieval
 from stilt_assets.scratch import folder
 from stilt_assets.settings import is_url, without_credentials
 
-__all__ = ["CODE", "PRODUCTS", "Bounds", "Retrieval", "read_retrieval"]
+__all__ = ["CODE", "PRODUCTS", "Bounds", "Retrieval", "read_retrieval", "readable"]
 
 CODE = "1"
 
 
 @contextmanager
-def _readable(location: str) -> Iterator[Path]:
+def readable(location: str) -> Iterator[Path]:
+    """A retrieval file (path or URL) as a path of this machine, for the length of a block. RetrievalError."""
     if not is_url(location):
         yield Path(location)
         return
@@ -33,7 +33,7 @@ def _readable(location: str) -> Iterator[Path]:
     with folder() as place:
         copy = place / (Path(urlsplit(location).path).name or "retrieval")
         try:
-            fs, path = fsspec.core.url_to_fs(location)
+            fs, path = opened(location, "the retrieval file"), location
             if not steadily("looking for", location, lambda: fs.exists(path)):
                 raise FileNotFoundError("no such file")
             steadily("fetching", location, lambda: fs.get_file(path, str(copy)))
@@ -44,11 +44,11 @@ def _readable(location: str) -> Iterator[Path]:
 
 def read_retrieval(location: str, bounds: Bounds) -> Retrieval:
     """
-    The pixels of an L2 CH4 file (path or URL) inside `bounds` (west, south, east, north, degrees).
+    The pixels of a retrieval file (path or URL) inside `bounds` (west, south, east, north, degrees).
 
     Raises RetrievalError if the file is of no known product, damaged, or lacks a variable.
     """
-    with _readable(location) as path:
+    with readable(location) as path:
         if not path.is_file():
             raise RetrievalError(f"no retrieval file {location}")
         return read_apart(path, bounds, Path(location).name)
