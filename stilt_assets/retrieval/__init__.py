@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stilt_assets.errors import RetrievalError
+from stilt_assets.errors import RetrievalError, UsageError
 from stilt_assets.faults import steadily
 from stilt_assets.filesystem import opened
 from stilt_assets.retrieval.apart import read_apart
@@ -37,7 +37,7 @@ def readable(location: str) -> Iterator[Path]:
             if not steadily("looking for", location, lambda: fs.exists(path)):
                 raise FileNotFoundError("no such file")
             steadily("fetching", location, lambda: fs.get_file(path, str(copy)))
-        except (ImportError, ValueError, FileNotFoundError) as error:
+        except (UsageError, ValueError, FileNotFoundError) as error:
             raise RetrievalError(f"cannot fetch {location}: {' '.join(str(error).split())}") from error
         yield copy
 
