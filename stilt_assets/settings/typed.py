@@ -31,10 +31,11 @@ class Strict(BaseModel):
     def _name_the_nearest_key(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
+        known = [field.alias or name for name, field in cls.model_fields.items()]
         for key in given:
-            if key not in cls.model_fields:
-                near = difflib.get_close_matches(in_a_line(key), list(cls.model_fields), n=1, cutoff=0.5)
-                hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(cls.model_fields)}"
+            if key not in known:
+                near = difflib.get_close_matches(in_a_line(key), known, n=1, cutoff=0.5)
+                hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
                 raise ValueError(f"unknown key '{in_a_line(key)}'; {hint}")
         return given
 
