@@ -1,8 +1,8 @@
 """
 What did the satellite measure, as one table?
 
-One product, one file (`tropomi`, `oco`, …): each knows one layout, and all give the same table. `reading` chooses the good
-pixels, `damage` knows what no intact file says, and `apart` keeps a damaged file's harm to a process of its own.
+One product, one file (`tropomi`, `oco`, …): each knows one layout, and all give the same table. `reading` chooses the
+good pixels, `damage` knows what no intact file says, and `apart` keeps a damaged file's harm to a process of its own.
 """
 
 from collections.abc import Iterator

@@ -13,20 +13,20 @@ from stilt_assets.errors import RetrievalError
 
 # name: lowest, highest, unit
 _LIMITS = {
-    "value": (500.0, 10_000.0, "ppb"),
-    "uncertainty": (0.0, 1_000.0, "ppb"),
     "surface_pressure": (300.0, 1_100.0, "hPa"),
     "surface_altitude": (-500.0, 9_000.0, "m"),
     "zenith": (0.0, 90.0, "degrees"),
     "azimuth": (0.0, 360.0, "degrees"),
     "qa": (0.0, 1.0, ""),
     "ak": (-5.0, 10.0, ""),
-    "apriori": (0.0, 10_000.0, "ppb"),
     "layer_weight": (0.0, 1.0, ""),
     "latitude_bounds": (-90.0, 90.0, "degrees"),
     "longitude_bounds": (-180.0, 180.0, "degrees"),
 }
-_ANGLES = ("zenith", "azimuth")  # which a product may not have at all
+_OF_A_GAS = {
+    "ppb": {"value": (500.0, 10_000.0), "uncertainty": (0.0, 1_000.0), "apriori": (0.0, 10_000.0)},
+    "ppm": {"value": (200.0, 1_000.0), "uncertainty": (0.0, 100.0), "apriori": (0.0, 1_000.0)},
+}
 _TOP = 1.0  # hPa, the pressure at the top of the last layer at most
 _AIR = 0.05  # share by which a column's dry air and its surface pressure may differ
 _G, _MOLAR_MASS = 9.80665, 0.0289652  # m s-2; kg mol-1, dry air
@@ -47,11 +47,13 @@ def refuse_impossible(pixels: pd.DataFrame, name: str) -> None:
     """RetrievalError if a pixel says what cannot be or contradicts itself."""
     if not len(pixels):
         return
-    for column, (low, high, unit) in _LIMITS.items():
+    unit_of_all = str(pixels["units"].iloc[0])
+    limits = {name: (*ends, unit_of_all) for name, ends in _OF_A_GAS[unit_of_all].items()} | _LIMITS
+    for column, (low, high, unit) in limits.items():
+        if column not in pixels:  # of those that a product may lack
+            continue
         values = _rows(pixels, column)
         wrong = ~((values >= low) & (values <= high))
-        if column in _ANGLES and "solar_zenith" not in pixels:
-            continue
         if wrong.any():
             found = f"{values[wrong][0]:g} {unit}".rstrip()
             raise RetrievalError(f"{name} is damaged: {column} {found} of {_first(pixels, wrong)} cannot be")
@@ -101,12 +103,11 @@ def _first(pixels: pd.DataFrame, wrong: np.ndarray) -> str:
 
 def _contradictions(pixels: pd.DataFrame) -> dict[str, np.ndarray]:
     """For each pair of facts, which pixels (pixel,) they contradict each other of."""
-    weight = pixels["air"].to_numpy() * _MOLAR_MASS * _G / 100.0
     levels, middles = _rows(pixels, "pressure_levels"), _rows(pixels, "ak_pressure")
     pressure = pixels["surface_pressure"].to_numpy()
     found = {
         "time and scanline": pixels["time"].isna().to_numpy(),
-        "surface pressure and dry air": ~(np.abs(weight / pressure - 1.0) <= _AIR),
+        "surface pressure and dry air": ~(np.abs(_air(pixels) / pressure - 1.0) <= _AIR),
         "surface pressure and pressure interval": ~(np.abs(levels[:, -1]) <= _TOP),
         "pressure levels": ~(np.all(np.diff(levels) < 0, axis=1) & np.all(np.diff(middles) < 0, axis=1)),
         "place and corners": _off_centre(pixels),
@@ -115,6 +116,13 @@ def _contradictions(pixels: pd.DataFrame) -> dict[str, np.ndarray]:
         heights, ground = _rows(pixels, "altitude_levels"), pixels["surface_altitude"].to_numpy()
         found["surface altitude and altitude levels"] = np.abs(heights[:, 0] - ground) > 1.0
     return found
+
+
+def _air(pixels: pd.DataFrame) -> np.ndarray:
+    """Pressure (pixel,) that a column's dry air makes, hPa; from the sum of its weights if no column is told."""
+    if "air" in pixels:
+        return pixels["air"].to_numpy() * _MOLAR_MASS * _G / 100.0
+    return _rows(pixels, "layer_weight").sum(axis=1) * pixels["surface_pressure"].to_numpy()
 
 
 def _off_centre(pixels: pd.DataFrame) -> np.ndarray:

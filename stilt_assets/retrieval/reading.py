@@ -1,8 +1,9 @@
 """
 What does one retrieval file hold inside some bounds?
 
-Reading is PYSTILT's; what is ours is the choice of pixels, the count of those left out, and their order. Damage in a
-file can bring the NetCDF library down: `apart` reads files that come from outside.
+Each product has a module that recognises its files and reads them as one table; here the good pixels are chosen, those
+left out counted, and all put in order. Damage in a file can bring the NetCDF library down: `apart` reads files that
+come from outside.
 """
 
 from collections.abc import Mapping
@@ -16,9 +17,22 @@ import numpy as np
 import pandas as pd
 
 from stilt_assets.errors import RetrievalError
-from stilt_assets.retrieval import damage, tropomi, tropomi_blended
+from stilt_assets.retrieval import (
+    damage,
+    gosat_cci,
+    methanesat,
+    methanesat_l3,
+    oco,
+    tropomi,
+    tropomi_blended,
+    tropomi_wfmd,
+)
 
-PRODUCTS: tuple[ModuleType, ...] = (tropomi, tropomi_blended)
+PRODUCTS: tuple[ModuleType, ...] = (
+    *(tropomi, tropomi_blended, tropomi_wfmd, oco),
+    *(methanesat, methanesat_l3, gosat_cci),
+)
+MAY_LACK = ("surface_altitude", "zenith", "azimuth")  # columns that not every product has; NaN if not
 _DAMAGE = (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
 
 Bounds = tuple[float, float, float, float]
@@ -78,16 +92,17 @@ def read_here(path: Path, bounds: Bounds, name: str) -> Retrieval:
     `name` is what the file is called where it comes from. Raises RetrievalError if the file is of no known product,
     damaged, or lacks a variable.
     """
-    product = _product(path, name)
+    product, instrument = _product(path, name)
     try:
         with np.errstate(all="ignore"):
             table, total = product.read(path, bounds)
-            return _chosen(product, table, total, bounds, name)
+            pixels, dropped = _chosen(table, total, bounds, name)
+            return Retrieval(instrument, product.NAME, pixels, dropped)
     except _DAMAGE as error:
         raise RetrievalError(f"{name} cannot be read as {product.NAME}: {_in_a_line(error)}") from error
 
 
-def _chosen(product: ModuleType, table: pd.DataFrame, total: int, bounds: Bounds, name: str) -> Retrieval:
+def _chosen(table: pd.DataFrame, total: int, bounds: Bounds, name: str) -> tuple[pd.DataFrame, dict[str, int]]:
     inside = table.loc[_inside(table, bounds)]
     dropped = {"outside_bounds": int(total - len(inside))}
     if len(inside):
@@ -97,22 +112,26 @@ def _chosen(product: ModuleType, table: pd.DataFrame, total: int, bounds: Bounds
         inside = inside.loc[reason == ""]
         damage.refuse_impossible(inside, name)
     ordered = inside.sort_values(["row", "column"], kind="stable").reset_index(drop=True)
+    ordered["time"] = ordered["time"].dt.round("us")  # what pixels.parquet keeps
     ordered.insert(0, "pixel", np.arange(len(ordered), dtype=np.int32))
-    return Retrieval(product.INSTRUMENT, product.NAME, ordered.drop(columns=["good", "coastal", "air"]), dropped)
+    lacking = {column: np.nan for column in MAY_LACK if column not in ordered}
+    return ordered.drop(columns=["good", "coastal", "air"], errors="ignore").assign(**lacking), dropped
 
 
-def _product(path: Path, name: str) -> ModuleType:
+def _product(path: Path, name: str) -> tuple[ModuleType, str]:
+    """The product that a file is of, and the instrument."""
     try:
         with netCDF4.Dataset(path) as dataset:
             known = next((product for product in PRODUCTS if product.recognises(dataset)), None)
             missing = known.missing(dataset) if known else []
+            instrument = known.instrument(dataset) if known else ""
     except _DAMAGE as error:
         raise RetrievalError(f"{name} is no readable NetCDF file: {_in_a_line(error)}") from error
     if known is None:
         raise RetrievalError(f"{name} is of no known product; known: {', '.join(p.NAME for p in PRODUCTS)}")
     if missing:
         raise RetrievalError(f"{name} lacks {', '.join(missing)}, which {known.NAME} files have")
-    return known
+    return known, instrument
 
 
 def _in_a_line(error: BaseException) -> str:

@@ -15,12 +15,12 @@ from stilt.observations.readers import read_tropomi_ch4
 from stilt_assets.retrieval import damage
 
 NAME = "S5P_L2__CH4___"
-INSTRUMENT = "tropomi"
 _EPOCH = np.datetime64("2010-01-01", "ms")  # UTC, of the product's `time`
 _NEVER = np.iinfo(np.int64).min  # NumPy's number for no time
 _INPUT = "PRODUCT/SUPPORT_DATA/INPUT_DATA"
 _DETAIL = "PRODUCT/SUPPORT_DATA/DETAILED_RESULTS"
 _GEO = "PRODUCT/SUPPORT_DATA/GEOLOCATIONS"
+SURFACES = ("land", "water", "mixed", "mixed")  # by the last two bits of surface_classification
 NEEDED = (
     *(f"PRODUCT/{name}" for name in ("latitude", "longitude", "time", "delta_time", "time_utc")),
     *(f"PRODUCT/{name}" for name in ("scanline", "ground_pixel", "qa_value")),
@@ -42,6 +42,11 @@ def missing(dataset: netCDF4.Dataset) -> list[str]:
     """Needed variables that a file lacks."""
     lacks = [] if "orbit" in dataset.ncattrs() else ["the attribute orbit"]
     return lacks + [name for name in NEEDED if not has(dataset, name)]
+
+
+def instrument(_: netCDF4.Dataset) -> str:
+    """What looked."""
+    return "tropomi"
 
 
 def has(dataset: netCDF4.Dataset, path: str) -> bool:
@@ -79,9 +84,13 @@ def read(path: Path, bounds: tuple[float, float, float, float]) -> tuple[pd.Data
             else (slice(0, 0),) * 2
         )
         air = dataset[_INPUT]["dry_air_subcolumns"][(0, *box)]
+        kinds = f"{_INPUT}/surface_classification"
+        surface = np.ma.filled(dataset[kinds][(0, *box)] & 0x03, 3) if has(dataset, kinds) else None
         total = int(np.prod(product["qa_value"].shape))
     picked = air[lines - lines.min(), across - across.min()] if len(table) else np.empty((0, air.shape[-1]))
     table = table.rename(columns={"qa_value": "qa", "scanline": "row", "ground_pixel": "column"})
+    if surface is not None and len(table):
+        table["surface"] = np.array(SURFACES)[surface[lines - lines.min(), across - across.min()]]
     return table.assign(**layers(picked), coastal=False), total
 
 

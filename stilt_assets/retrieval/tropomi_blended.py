@@ -12,10 +12,9 @@ import pandas as pd
 from stilt.observations.readers import read_tropomi_ch4
 
 from stilt_assets.retrieval import damage
-from stilt_assets.retrieval.tropomi import has, layers, ranges
+from stilt_assets.retrieval.tropomi import SURFACES, has, layers, ranges
 
 NAME = "S5P_BLND_L2__CH4___"
-INSTRUMENT = "tropomi-blended"
 NEEDED = (
     *("latitude", "longitude", "time_utc", "qa_value", "latitude_bounds", "longitude_bounds", "chi_square_SWIR"),
     *(f"methane_mixing_ratio{name}" for name in ("", "_precision", "_bias_corrected", "_blended")),
@@ -35,6 +34,11 @@ def missing(dataset: netCDF4.Dataset) -> list[str]:
     return [name for name in NEEDED if not has(dataset, name)]
 
 
+def instrument(_: netCDF4.Dataset) -> str:
+    """What looked."""
+    return "tropomi-blended"
+
+
 def read(path: Path, bounds: tuple[float, float, float, float]) -> tuple[pd.DataFrame, int]:
     """Pixels of a file near `bounds`, good or not, and the number of all its pixels."""
     table = read_tropomi_ch4(path, **ranges(bounds))
@@ -50,6 +54,5 @@ def read(path: Path, bounds: tuple[float, float, float, float]) -> tuple[pd.Data
         damage.refuse_lost_places(good, *lat_lon)
         chi = np.ma.filled(dataset["chi_square_SWIR"][:][place].astype(float), np.inf)
     coastal = (surface == 3) | ((surface == 2) & (chi > _CHI_SQUARE_LIMIT))
-    angles = {"zenith": np.nan, "azimuth": np.nan}
-    table = table.rename(columns={"qa_value": "qa"}).assign(row=place, column=np.int32(0), **angles)
-    return table.assign(**layers(air), coastal=coastal), total
+    table = table.rename(columns={"qa_value": "qa"}).assign(row=place, column=np.int32(0))
+    return table.assign(**layers(air), coastal=coastal, surface=np.array(SURFACES)[surface]), total
