@@ -53,6 +53,7 @@ class Note:
     state: str  # taken in, older, nothing or refused
     why: str = ""  # a line, if it was refused
     sha256: str = ""
+    product: str = ""
     scenes: Mapping[str, str] | None = None  # key of the scene of each target that has one
     targets: Mapping[str, Any] | None = None  # what was asked of it: JSON values by target
 

@@ -7,6 +7,7 @@ the same overpass as an earlier one is that scene's new issue, whatever minute i
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from stilt_assets.issue import ONE_OVERPASS, is_older, issue_of, same_overpass
 from stilt_assets.meteorology import box_of
 from stilt_assets.recipes import Desk, choice_of, stamped
 from stilt_assets.retrieval import Retrieval, read_retrieval, readable
-from stilt_assets.scene import Record, Scene, load_record, sha256_of
+from stilt_assets.scene import Record, Scene, load_record, load_records, sha256_of
 from stilt_assets.settings import Settings, is_url
+from stilt_assets.status import state_of
 from stilt_assets.store import Store
 
 
@@ -39,7 +41,7 @@ class Seen:
 
     location: str  # absolute path or URL
     found: Sequence[Coverage]
-    facts: Mapping[str, Any]  # path, size, sha256, and the time of a file
+    facts: Mapping[str, Any]  # path, size, sha256, product, and the time of a file
 
 
 def counted_in(retrieval: Retrieval) -> dict[str, Any]:
@@ -78,10 +80,15 @@ def look_into(location: str, settings: Settings) -> Seen:
     """Read a retrieval file (path or URL) once for all targets. RetrievalError if it cannot be read."""
     place = location if is_url(location) else str(Path(location).absolute())
     if not is_url(place):
-        return Seen(place, coverage_of(place, settings), {"path": place} | stamped(place, {}))
+        return _seen(place, coverage_of(place, settings), stamped(place, {}))
     with readable(place) as path:
-        facts = {"path": place, "size": path.stat().st_size, "sha256": sha256_of(path)}
-        return Seen(place, coverage_of(str(path), settings), facts)
+        facts = {"size": path.stat().st_size, "sha256": sha256_of(path)}
+        return _seen(place, coverage_of(str(path), settings), facts)
+
+
+def _seen(place: str, found: Sequence[Coverage], facts: Mapping[str, Any]) -> Seen:
+    product = next((each.product for each in found), "")
+    return Seen(place, found, {"path": place, **facts, "product": product})
 
 
 def register(location: str, settings: Settings, store: Store) -> list[Coverage]:
@@ -148,3 +155,45 @@ def _other_time_of(scene: Scene, name: str) -> Scene | None:
         return None
     near = abs(other.time - scene.time) <= ONE_OVERPASS
     return other if near and (other.instrument, other.target) == (scene.instrument, scene.target) else None
+
+
+# ---- scenes that are there
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A scene that somebody's choice fits."""
+
+    key: str
+    state: str  # registered, started, footprints or done
+    gaps: int
+
+
+def chosen(
+    settings: Settings, store: Store, start: date, end: date, target: str | None = None, product: str | None = None
+) -> list[Chosen]:
+    """
+    Registered scenes from the day `start` to before the day `end` (UTC), oldest first.
+
+    Of one target or product only, if that is given. UnknownTargetError if the settings lack the target.
+    """
+    if target is not None:
+        settings.target(target)
+    keys = [name for name in store.scene_names() if (day := _day_of(name)) is not None and start <= day < end]
+    keys = [key for key in keys if target in (None, Scene.from_key(key).target)]
+    there = store.are_there([store.record(key) for key in keys])
+    records = load_records(store, [key for key in keys if store.record(key) in there])
+    found = []
+    for record in records:
+        if product in (None, record.retrieval.get("product")):
+            gaps = (record.result_of("jacobian") or {}).get("summary", {}).get("gaps", 0)
+            state = state_of(record)
+            found.append(Chosen(record.key, state, gaps if state == "done" else 0))
+    return found
+
+
+def _day_of(name: str) -> date | None:
+    try:
+        return Scene.from_key(name).time.date()
+    except UsageError:
+        return None

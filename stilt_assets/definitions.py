@@ -4,7 +4,7 @@ import os
 
 import dagster as dg
 
-from stilt_assets.defs import assets, checks
+from stilt_assets.defs import assets, checks, retrievals, sensors
 from stilt_assets.defs.resources import SettingsResource, StoreResource
 
 EXECUTORS = {
@@ -21,7 +21,15 @@ EXECUTORS = {
 }
 
 defs = dg.Definitions(
-    assets=[assets.pixels, assets.meteorology, assets.footprints, assets.jacobian],
+    assets=[
+        assets.pixels,
+        assets.meteorology,
+        assets.footprints,
+        assets.jacobian,
+        retrievals.retrievals,
+        retrievals.scene_catalog,
+    ],
+    sensors=[sensors.arrivals, sensors.days_to_scenes],
     asset_checks=[
         checks.few_pixels_lost,
         checks.crop_was_large_enough,

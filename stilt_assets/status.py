@@ -42,7 +42,7 @@ def status_of(store: Store, key: str) -> SceneStatus:
     outcomes = {status: int(counted[status]) for status in ("ok", "empty", "failed")}
     done = store.packs(store.result(key, name), "outcomes") if name else []
     packs = -(-total // record.results[name]["pack_pixels"]) if name else 0
-    state = _state(record)
+    state = state_of(record)
     return SceneStatus(
         scene=key,
         state=state,
@@ -65,7 +65,8 @@ def _waiting(store: Store, footprints: str) -> int:
     return sum(len(store.names(store.unfinished(footprints, name))) for name in packs)
 
 
-def _state(record: Record) -> str:
+def state_of(record: Record) -> str:
+    """Where a scene stands, as its record alone says: registered, started, footprints or done."""
     jacobian, footprints = record.result_of("jacobian"), record.current.get("footprints")
     if record.under_way:
         return "started"

@@ -100,8 +100,12 @@ class Store:
     def scenes(self) -> list[str]:
         """Keys of all scenes, oldest first."""
         keys = self.scene_names()
-        there = self._at_once(lambda key: self.exists(self.record(key)), keys)
-        return [key for key, is_there in zip(keys, there, strict=True) if is_there]
+        there = self.are_there([self.record(key) for key in keys])
+        return [key for key in keys if self.record(key) in there]
+
+    def are_there(self, paths: Sequence[str]) -> set[str]:
+        """Those of some files that exist."""
+        return {path for path, there in zip(paths, self._at_once(self.exists, paths), strict=True) if there}
 
     def scene_names(self) -> list[str]:
         """Names of all scenes' folders, oldest first, in one listing; one may still lack its `scene.json`."""

@@ -18,5 +18,10 @@ def add_to_instance(keys: Sequence[str]) -> None:
     if not Path(home).is_dir() or not Path(home).is_absolute():
         raise UsageError(f"DAGSTER_HOME is {home}, which is no absolute path of a folder; mend or unset it")
     with dg.DagsterInstance.get() as instance:
-        for start in range(0, len(keys), _AT_ONCE):
-            instance.add_dynamic_partitions("scenes", list(keys[start : start + _AT_ONCE]))
+        add_keys(instance, keys)
+
+
+def add_keys(instance: dg.DagsterInstance, keys: Sequence[str]) -> None:
+    """Register scene keys in an instance; known ones stay."""
+    for start in range(0, len(keys), _AT_ONCE):
+        instance.add_dynamic_partitions("scenes", list(keys[start : start + _AT_ONCE]))

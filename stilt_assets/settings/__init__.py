@@ -6,19 +6,22 @@ One YAML file, checked whole when it is read. The only place where pydantic meet
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import fsspec
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
-from stilt_assets.errors import SettingsError, UnknownTargetError
+from stilt_assets.errors import SettingsError, UnknownTargetError, UsageError
 from stilt_assets.plain_yaml import PlainYamlError, in_a_line, plain_yaml
+from stilt_assets.settings.arrivals import ArrivalSettings, CollectionSettings
 from stilt_assets.settings.targets import AggregateSettings, GridSettings, TargetSettings
 from stilt_assets.settings.typed import Place, Strict, is_url, without_credentials
 from stilt_assets.settings.work import JacobianSettings, MeteorologySettings, PackSettings, SimulationSettings
 
 __all__ = [
     "AggregateSettings",
+    "ArrivalSettings",
+    "CollectionSettings",
     "GridSettings",
     "JacobianSettings",
     "MeteorologySettings",
@@ -48,6 +51,23 @@ class Settings(Strict):
     keep: Literal["full", "core", "endpoints"] = Field("core", description="particles kept")
     jacobian: JacobianSettings = JacobianSettings()  # pyright: ignore[reportCallIssue]
     targets: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], TargetSettings] = Field(min_length=1)
+    arrivals: ArrivalSettings = ArrivalSettings()  # pyright: ignore[reportCallIssue]
+    collections: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], CollectionSettings] = Field(
+        default_factory=dict
+    )
+
+    @model_validator(mode="after")
+    def _collections_have_targets(self) -> Self:
+        for name, collection in self.collections.items():
+            if collection.target not in self.targets:
+                raise ValueError(f"collections.{name}.target is none of: {', '.join(self.targets)}")
+        return self
+
+    def collection(self, name: str) -> CollectionSettings:
+        """The collection of that name. UsageError if there is none."""
+        if name not in self.collections:
+            raise UsageError(f"no collection '{name}' in the settings; known: {', '.join(self.collections) or 'none'}")
+        return self.collections[name]
 
     def target(self, name: str) -> TargetSettings:
         """The target of that name; UnknownTargetError if there is none."""

@@ -11,7 +11,9 @@ from stilt_assets.settings.typed import Name, Strict
 class ArrivalSettings(Strict):
     """What is done about a file that arrives."""
 
-    files: int = Field(20, ge=1, le=1000, description="files that are read at a time (each tick of the sensor), at most")
+    files: int = Field(
+        20, ge=1, le=1000, description="files that are read at a time (each tick of the sensor), at most"
+    )
     in_flight: int = Field(20, ge=1, le=1000, description="runs of arrived scenes that wait or run at a time, at most")
     since: date | None = Field(
         None, description="day, UTC; scenes of earlier days are registered and run only when somebody asks for them"
