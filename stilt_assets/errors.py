@@ -86,6 +86,13 @@ class MeteorologyGapError(MeteorologyError):
         super().__init__(f"{product} in {source} has no {hours}{more} ({len(missing)} hour(s) missing){files}")
 
 
+class NoSourceError(MeteorologyGapError):
+    """None of several sources holds a run's domain and hours."""
+
+    def __init__(self, why: Sequence[str]) -> None:
+        StiltAssetsError.__init__(self, f"no source of meteorology does: {'; '.join(why)}")
+
+
 class NoArchiveError(MeteorologyError):
     """The folder of a product's files is not there."""
 

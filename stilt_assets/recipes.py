@@ -123,43 +123,77 @@ def meteorology_recipe(desk: Desk, pixels: Recipe) -> tuple[Recipe, Need, list[S
     """
     From what the rule starts from (hours, release points, wind if it is given), and the bytes of the files.
 
-    No field is read: which cells and levels the rule takes is a result, in the certificate.
+    No field is read: which cells and levels the rule takes is a result, in the certificate. A choice among several
+    sources, or of an archive's files, stands once it is made: nobody is asked for it, and there are no sources.
     """
     chosen = desk.settings.meteorology
+    need = meteorology_need(desk, pixels)
+    if not chosen.is_one_folder:
+        old = standing_choice(desk, need)
+        if old is None:
+            return Recipe("meteorology", made_of(need, "", ["not chosen yet"])), need, [], {}
+        recipe = as_wide_as_told(desk.record, old["made_from"])
+        return recipe, as_wide(need, recipe), [], old["files"]
+    product, folder = chosen.product_of(chosen.wanted[0]), chosen.wanted[0]
+    before = desk.record.result_of("meteorology") or {}
+    try:
+        sources = find_sources(product, folder, need.hours)
+    except (MeteorologyGapError, NoArchiveError):
+        old = before.get("made_from", {})
+        if {**old, "sources": []} != made_of(need, product, []) | {"widened": old.get("widened")}:
+            raise
+        recipe = as_wide_as_told(desk.record, old)  # the files are gone, their aggregate is not
+        return recipe, as_wide(need, recipe), [], before["files"]
+    files = stamped_sources(sources, before.get("files", {}))
+    recipe = as_wide_as_told(desk.record, made_of(need, product, [facts["sha256"] for facts in files.values()]))
+    return recipe, as_wide(need, recipe), sources, files
+
+
+def meteorology_need(desk: Desk, pixels: Recipe) -> Need:
+    """What the scene needs of the meteorology, before a crop turned out too small."""
     receptors = receptors_from(desk.table(pixels, "receptors.parquet"))
-    need = need_of(receptors, desk.settings.simulation.hours_back, wind=chosen.wind)
-    made_from: dict[str, Any] = {
+    return need_of(receptors, desk.settings.simulation.hours_back, wind=desk.settings.meteorology.wind)
+
+
+def made_of(need: Need, product: str, sources: Sequence[str]) -> dict[str, Any]:
+    """What makes an aggregate of files with these sha256s, in the order of time."""
+    return {
         "code": aggregate.CODE,
         "arlmet": version("arlmet"),
-        "product": chosen.product,
+        "product": product,
         "hours": [f"{hour:%Y-%m-%dT%HZ}" for hour in (need.hours[0], need.hours[-1])],
         "hours_back": need.hours_back,
         "release": {"box": list(need.box), "top": need.top},
         "wind": need.wind,
         "widened": 0,
+        "sources": list(sources),
     }
+
+
+def standing_choice(desk: Desk, need: Need) -> dict[str, Any] | None:
+    """The entry of the current meteorology, if it was chosen for the same need among the sources that there are."""
     before = desk.record.result_of("meteorology") or {}
-    try:
-        sources = find_sources(chosen.product, chosen.source, need.hours)
-    except (MeteorologyGapError, NoArchiveError):
-        old = before.get("made_from", {})
-        if {name: value for name, value in old.items() if name != "sources"} | {"widened": 0} != made_from:
-            raise
-        recipe = _as_wide_as_told(desk.record, old)  # the files are gone, their aggregate is not
-        return recipe, _as_wide(need, recipe), [], before["files"]
-    known = before.get("files", {})
-    files = {str(source.path): stamped(str(source.path), known.get(str(source.path), {})) for source in sources}
-    recipe = _as_wide_as_told(desk.record, made_from | {"sources": [facts["sha256"] for facts in files.values()]})
-    return recipe, _as_wide(need, recipe), sources, files
+    old, source = before.get("made_from", {}), before.get("source", {}).get("name")
+    chosen = desk.settings.meteorology
+    if source not in chosen.wanted:
+        return None
+    same = made_of(need, chosen.product_of(source), old["sources"]) | {"widened": old["widened"]}
+    return before if old == same else None
 
 
-def _as_wide_as_told(record: Record, made_from: Mapping[str, Any]) -> Recipe:
+def stamped_sources(sources: Sequence[Source], known: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Size, time and sha256 of each file of a folder, by its path."""
+    return {str(source.path): stamped(str(source.path), known.get(str(source.path), {})) for source in sources}
+
+
+def as_wide_as_told(record: Record, made_from: Mapping[str, Any]) -> Recipe:
     """The recipe of the rule's own crop, or of a wider one if the record says that it was too small."""
     narrow = Recipe("meteorology", {**made_from, "widened": 0})
     return Recipe("meteorology", {**made_from, "widened": int(narrow.id in record.widened)})
 
 
-def _as_wide(need: Need, recipe: Recipe) -> Need:
+def as_wide(need: Need, recipe: Recipe) -> Need:
+    """The need of the rule's own crop, or of the wider one that the recipe asks for."""
     return replace(need, widened=bool(recipe.made_from["widened"]))
 
 

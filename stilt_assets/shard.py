@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from stilt_assets import pack
+from stilt_assets.choosing import CERTIFICATE
 from stilt_assets.cut import cut
 from stilt_assets.errors import DamagedError, MeteorologyGapError, NoArchiveError
 from stilt_assets.meteorology import aggregate
@@ -34,7 +35,7 @@ from stilt_assets.recipes import (
 )
 from stilt_assets.result import Done, as_before, current, finish, mending
 from stilt_assets.scene import Recipe, digest, sha256_of
-from stilt_assets.stages import CERTIFICATE, make_meteorology
+from stilt_assets.stages import make_meteorology
 from stilt_assets.worker import cores
 from stilt_assets.workers import Progress, Share, run_packs
 
@@ -139,30 +140,46 @@ class Footprints:
         return self.desk.record.results.get(self.recipe.name, {})
 
 
+def to_do(
+    made: Footprints, packs: Mapping[int, np.ndarray], *, retry_failed: bool = False
+) -> tuple[list[int], dict[int, set[int]]]:
+    """
+    Numbers of the packs that are not whole, and by number the pixels of whole ones that would run again: they failed.
+
+    With `retry_failed` all that did, otherwise those whose reason may not hold another time, if the scene has not
+    closed or closed `retry_failed_after` ago.
+    """
+    whole = made.packs.whole(packs)
+    again = {
+        number: {row["pixel"] for row in rows if row["reason"] and _runs_again(made, row["reason"], retry_failed)}
+        for number, rows in whole.items()
+    }
+    return [number for number in packs if number not in whole], {n: pixels for n, pixels in again.items() if pixels}
+
+
 @mending
-def plan_footprints(desk: Desk, *, retry_failed: bool = False, reopen: bool = True) -> list[int]:
+def plan_footprints(
+    desk: Desk, *, retry_failed: bool = False, reopen: bool = True, expected: Mapping[str, Any] | None = None
+) -> list[int]:
     """
     Numbers of the packs of a scene that are not whole; none if its footprints are closed.
 
-    Pixels of whole packs that failed run again, unless `reopen` is false: with `retry_failed` all of them, otherwise
-    those whose reason may not hold another time, if the scene has not closed or closed `retry_failed_after` ago.
+    Pixels of whole packs that failed run again as `to_do` says, unless `reopen` is false. What the whole scene is
+    `expected` to cost (JSON values) is kept in its record.
     """
     made = Footprints.of(desk)
     packs = made.cut()
-    whole = made.packs.whole(packs)
-    for number, rows in whole.copy().items():
-        again = {row["pixel"] for row in rows if row["reason"] and _runs_again(made, row["reason"], retry_failed)}
-        if again and reopen:
-            made.packs.reopen(number, again)
-            del whole[number]
-    left = [number for number in packs if number not in whole]
+    left, again = to_do(made, packs, retry_failed=retry_failed)
+    for number, pixels in again.items() if reopen else ():
+        made.packs.reopen(number, pixels)
+        left.append(number)
     if left or "summary" not in made.entry:
         made.packs.forget_all_but(packs)
         desk.record.begin(made.particles, pack_pixels=made.at_most)
-        desk.record.begin(made.recipe, pack_pixels=made.at_most)
+        desk.record.begin(made.recipe, pack_pixels=made.at_most, **({"expected": dict(expected)} if expected else {}))
         desk.record.go_under_way(made.recipe.name)
         desk.record.save(desk.store)
-    return left
+    return sorted(left)
 
 
 def _runs_again(made: Footprints, reason: str, retry_failed: bool) -> bool:
@@ -210,7 +227,7 @@ def widen_if_too_small(desk: Desk) -> Verdict:
         before = dict(desk.record.widened)
         desk.record.widen(made.meteorology, verdict.line)
         try:
-            make_meteorology(desk)
+            make_meteorology(desk, stays=True)
         except (MeteorologyGapError, NoArchiveError) as error:
             desk.record.widened = before
             return replace(
@@ -246,7 +263,8 @@ def close_footprints(desk: Desk) -> Done:
     size = {"packs": len(packs), "bytes": desk.store.size(desk.folder(made.recipe))}
     verdict = made.judged(outcomes)
     crop = {"crop_was_large_enough": verdict.enough, "crop": verdict.line}
-    return finish(desk, made.recipe, pack.summary_of(outcomes) | size | crop, started)
+    expected = {"seconds_expected": entry["expected"]["seconds"]} if "expected" in entry else {}
+    return finish(desk, made.recipe, pack.summary_of(outcomes) | expected | size | crop, started)
 
 
 def make_footprints(
@@ -256,17 +274,19 @@ def make_footprints(
     say: Callable[[str], None] = lambda _: None,
     *,
     retry_failed: bool = False,
+    expected: Mapping[str, Any] | None = None,
 ) -> Done:
     """
     Trajectories, endpoints, footprints and outcomes, pack by pack, in this process and its workers.
 
-    If the crop of the meteorology turns out too small, `say` is told, and all is done once more with a wider one.
+    If the crop of the meteorology turns out too small, `say` is told, and all is done once more with a wider one. What
+    the whole scene is `expected` to cost is kept.
     """
-    run = _run_all(desk, tell, stopped, retry_failed)
+    run = _run_all(desk, tell, stopped, retry_failed, expected)
     verdict = widen_if_too_small(desk)
     if verdict.can_be_widened:
         say(f"{verdict.line}; once more with a wider one")
-        run = _run_all(desk, tell, stopped, retry_failed)
+        run = _run_all(desk, tell, stopped, retry_failed, expected)
     done = close_footprints(desk)
     if not run:
         pixels, packs = (done.summary[name] for name in ("pixels", "packs"))
@@ -275,9 +295,13 @@ def make_footprints(
 
 
 def _run_all(
-    desk: Desk, tell: Callable[[Progress], None], stopped: Callable[[], bool], retry_failed: bool
+    desk: Desk,
+    tell: Callable[[Progress], None],
+    stopped: Callable[[], bool],
+    retry_failed: bool,
+    expected: Mapping[str, Any] | None,
 ) -> list[Shard]:
-    shards = shards_of(plan_footprints(desk, retry_failed=retry_failed), 1)
+    shards = shards_of(plan_footprints(desk, retry_failed=retry_failed, expected=expected), 1)
     for shard in shards:
         run_shard(desk, shard, tell, stopped)
     return shards

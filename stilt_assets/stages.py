@@ -7,16 +7,15 @@ functions.
 """
 
 from collections import Counter
-from pathlib import Path
 from time import monotonic
 
 import pyarrow as pa
 
 from stilt_assets import jacobian, pack
+from stilt_assets.choosing import CERTIFICATE, choose
 from stilt_assets.errors import DamagedError, RetrievalError
 from stilt_assets.matrix import layout_of
 from stilt_assets.meteorology import aggregate
-from stilt_assets.meteorology.sources import find_sources
 from stilt_assets.receptor import receptors_from, write_pixels
 from stilt_assets.recipes import (
     Desk,
@@ -32,7 +31,6 @@ from stilt_assets.retrieval import read_retrieval
 from stilt_assets.scene import digest
 
 PIXELS = "pixels.parquet"
-CERTIFICATE = "certificate.json"
 
 
 @mending
@@ -75,18 +73,25 @@ def _digest_of(table: pa.Table) -> str:
 
 
 @mending
-def make_meteorology(desk: Desk) -> Done:
-    """The scene's meteorology aggregate. MeteorologyGapError or MeteorologyError if the files do not do."""
+def make_meteorology(desk: Desk, *, stays: bool = False) -> Done:
+    """
+    The scene's meteorology aggregate; with `stays`, of the source that it was made of before.
+
+    MeteorologyGapError or MeteorologyError if the files do not do, StoreError if an archive does not answer.
+    """
     started, pixels = monotonic(), current(desk, pixels_recipe(desk))
-    recipe, need, sources, files = meteorology_recipe(desk, pixels)
-    if is_there(desk, recipe, CERTIFICATE):
-        return as_before(desk, recipe, started)
-    sources = sources or find_sources(desk.settings.meteorology.product, desk.settings.meteorology.source, need.hours)
+    choice = choose(desk, pixels, stays=stays)
+    if choice.recipe and is_there(desk, choice.recipe, CERTIFICATE):
+        choice.note(choice.recipe, choice.files)
+        return as_before(desk, choice.recipe, started)
     receptors = receptors_from(desk.table(pixels, "receptors.parquet"))
-    digests = {Path(path): facts["sha256"] for path, facts in files.items()}
-    with desk.store.building(desk.folder(recipe), CERTIFICATE) as folder:
-        made = aggregate.make_aggregate(folder, desk.settings.meteorology.product, need, sources, receptors, digests)
-    desk.record.begin(recipe)["files"] = files
+    with choice.opened() as opened:
+        recipe = opened.recipe
+        with desk.store.building(desk.folder(recipe), CERTIFICATE) as folder:
+            made = aggregate.make_aggregate(
+                folder, choice.product, opened.need, opened.sources, receptors, opened.digests
+            )
+        choice.note(recipe, opened.files)
     summary = {name: made[name] for name in ("product", "cells", "pixels_outside")}
     summary |= {
         "margin_km": min(made["margins_km"].values()),

@@ -5,7 +5,8 @@ ARL files are found by what their headers say, never by their names.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ import pandas as pd
 
 from stilt_assets.errors import MeteorologyError, MeteorologyGapError, NoArchiveError
 from stilt_assets.settings import is_url
+from stilt_assets.settings.meteorology import ARCHIVES
 
 # What arlmet raises when a file is not what its format says; its own error is a ValueError.
 DAMAGE = (ArithmeticError, LookupError, NotImplementedError, OSError, ValueError)
@@ -38,7 +40,9 @@ def find_sources(product: str, folder: str, hours: Sequence[datetime]) -> list[S
     if is_url(folder):
         raise MeteorologyError(f"meteorology.source must be a folder of this machine, not {folder}")
     if not Path(folder).is_dir():
-        raise NoArchiveError(f"no folder {folder} (meteorology.source of {product})")
+        raise NoArchiveError(
+            f"no folder {folder} (meteorology.source of {product}); archives go by name: {', '.join(ARCHIVES)}"
+        )
     try:
         index = arlmet.index(folder, recursive=True, cache_dir=_cache())
     except OSError as error:
@@ -59,13 +63,37 @@ def find_sources(product: str, folder: str, hours: Sequence[datetime]) -> list[S
     return [Source(path, _hours_of(path, hours[0] - step, hours[-1] + step)) for path in paths]
 
 
+def sources_of(product: str, files: Mapping[Path, Sequence[datetime]]) -> list[Source]:
+    """Files as sources of the hours (UTC) that each is to give. MeteorologyGapError if one lacks such an hour."""
+    for path, hours in files.items():
+        missing = sorted({*hours} - {*held_by(path)})
+        if missing:
+            raise MeteorologyGapError(product, path.name, missing)
+    return [Source(path, tuple(hours)) for path, hours in files.items()]
+
+
+def grid_of(sources: Sequence[Source]) -> arlmet.Grid:
+    """The cells of the first of some sources."""
+    with _reading(sources[0].path), arlmet.File(sources[0].path) as file:
+        return file.grid
+
+
 def _hours_of(path: Path, after: datetime, before: datetime) -> tuple[datetime, ...]:
+    return tuple(time for time in held_by(path) if after < time < before)
+
+
+def held_by(path: Path) -> list[datetime]:
+    """The times (UTC) that a file holds. MeteorologyError if it is damaged."""
+    with _reading(path), arlmet.File(path) as file:
+        return [time.to_pydatetime().replace(tzinfo=UTC) for time in file.times]
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        with arlmet.File(path) as file:
-            held = [time.to_pydatetime().replace(tzinfo=UTC) for time in file.times]
+        yield
     except DAMAGE as error:
         raise MeteorologyError(f"{path.name} is damaged: {' '.join(str(error).split())}") from error
-    return tuple(time for time in held if after < time < before)
 
 
 def _short(why: str, path: Path) -> str:

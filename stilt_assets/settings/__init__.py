@@ -14,18 +14,24 @@ from pydantic import Field, ValidationError, model_validator
 from stilt_assets.errors import SettingsError, UnknownTargetError, UsageError
 from stilt_assets.plain_yaml import PlainYamlError, in_a_line, plain_yaml
 from stilt_assets.settings.arrivals import ArrivalSettings, CollectionSettings
+from stilt_assets.settings.limits import CeilingSettings, InformationSettings, LimitSettings, PriceSettings
+from stilt_assets.settings.meteorology import ARCHIVES, MeteorologySettings
 from stilt_assets.settings.targets import AggregateSettings, GridSettings, TargetSettings
 from stilt_assets.settings.typed import Place, Strict, is_url, without_credentials
-from stilt_assets.settings.work import JacobianSettings, MeteorologySettings, PackSettings, SimulationSettings
+from stilt_assets.settings.work import JacobianSettings, PackSettings, SimulationSettings
 
 __all__ = [
     "AggregateSettings",
     "ArrivalSettings",
+    "CeilingSettings",
     "CollectionSettings",
     "GridSettings",
+    "InformationSettings",
     "JacobianSettings",
+    "LimitSettings",
     "MeteorologySettings",
     "PackSettings",
+    "PriceSettings",
     "Settings",
     "SimulationSettings",
     "TargetSettings",
@@ -50,11 +56,21 @@ class Settings(Strict):
     packs: PackSettings = PackSettings()  # pyright: ignore[reportCallIssue]
     keep: Literal["full", "core", "endpoints"] = Field("core", description="particles kept")
     jacobian: JacobianSettings = JacobianSettings()  # pyright: ignore[reportCallIssue]
+    limits: LimitSettings = LimitSettings()
+    prices: PriceSettings = PriceSettings()  # pyright: ignore[reportCallIssue]
+    information: InformationSettings = InformationSettings()  # pyright: ignore[reportCallIssue]
     targets: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], TargetSettings] = Field(min_length=1)
     arrivals: ArrivalSettings = ArrivalSettings()  # pyright: ignore[reportCallIssue]
     collections: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], CollectionSettings] = Field(
         default_factory=dict
     )
+
+    @model_validator(mode="after")
+    def _dollars_have_prices(self) -> Self:
+        for name, ceiling in (("scene", self.limits.scene), ("backfill", self.limits.backfill)):
+            if ceiling.dollars is not None and self.prices.cpu_hour is None:
+                raise ValueError(f"limits.{name}.dollars needs prices.cpu_hour")
+        return self
 
     @model_validator(mode="after")
     def _collections_have_targets(self) -> Self:
@@ -88,6 +104,17 @@ def _anchored(location: str, folder: str) -> str:
         return location
     path = _expanded(location)
     return str(path if path.is_absolute() else Path(os.path.normpath(Path(folder) / path)))
+
+
+def _with_anchored_sources(given: MeteorologySettings, folder: str) -> MeteorologySettings:
+    def anchored(source: str) -> str:
+        return source if source in ARCHIVES else _anchored(source, folder)
+
+    places: dict[str, object] = {"source": given.source and anchored(given.source)}
+    places["cache"] = given.cache and _anchored(given.cache, folder)
+    if isinstance(given.sources, list):
+        places["sources"] = [anchored(source) for source in given.sources]
+    return given.model_copy(update=places)
 
 
 def _problems(error: ValidationError) -> str:
@@ -138,7 +165,7 @@ def load_settings(location: str | None = None) -> Settings:
     folder = os.getcwd() if is_url(location) else str(_expanded(location).resolve().parent)  # noqa: PTH109
     override = without_credentials(os.environ.get(STORE_VARIABLE, ""), STORE_VARIABLE, SettingsError)
     store = _anchored(override, os.getcwd()) if override else _anchored(settings.store, folder)  # noqa: PTH109
-    meteorology = settings.meteorology.model_copy(update={"source": _anchored(settings.meteorology.source, folder)})
+    meteorology = _with_anchored_sources(settings.meteorology, folder)
     return settings.model_copy(
         update={"store": store, "retrievals": _anchored(settings.retrievals, folder), "meteorology": meteorology}
     )

@@ -2,17 +2,7 @@
 
 from pydantic import Field
 
-from stilt_assets.settings.typed import Name, Place, Strict
-
-
-class MeteorologySettings(Strict):
-    """Which meteorology, and where its ARL files are."""
-
-    product: Name = Field(description="name of the product, such as hrrr")
-    source: Place = Field(description="folder of ARL files, searched with its subfolders")
-    wind: float | None = Field(
-        None, gt=0, le=150, description="wind that the crop leaves room for, m s-1; the files' own if not given"
-    )
+from stilt_assets.settings.typed import Strict
 
 
 class SimulationSettings(Strict):
