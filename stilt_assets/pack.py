@@ -161,16 +161,19 @@ class Packs:
             with intact(path, ValueError, TypeError):
                 return {int(pixel) for pixel in json.loads(self.store.read(path))}
         except DamagedError:
-            self.store.remove(path)
             return None
 
-    def open(self, number: int, members: Sequence[int]) -> set[int]:
+    def left(self, number: int, members: Sequence[int]) -> set[int]:
         """Pixels of a pack that is not whole which must run."""
         again = self._to_run_again(number)
-        if again is None:
+        return (set(members) if again is None else again & set(members)) - self.aside(number)
+
+    def open(self, number: int, members: Sequence[int]) -> set[int]:
+        """Pixels of a pack that is not whole which must run; of what is damaged nothing is left."""
+        if self._to_run_again(number) is None:
+            self.store.remove(self._again(number))
             self.store.remove(self.file(number, "outcomes"))  # if it is there, the pack is damaged
-            again = set(members)
-        return (again & set(members)) - self.aside(number)
+        return self.left(number, members)
 
     def finish(self, number: int, members: Sequence[int]) -> set[int]:
         """

@@ -200,11 +200,21 @@ def load_record(store: Store, key: str) -> Record:
     return _record_in(store.read(path), path, key)
 
 
-def load_records(store: Store, keys: Sequence[str]) -> list[Record]:
-    """The records of scenes that the store is known to have, read side by side. StoreError if one is gone."""
+def load_records(store: Store, keys: Sequence[str], *, sound_only: bool = False) -> list[Record]:
+    """
+    The records of scenes that the store is known to have, read side by side.
+
+    DamagedError if one is damaged, StoreError if one is gone; with `sound_only` a damaged one is passed over.
+    """
     paths = [store.record(Scene.from_key(key).key) for key in keys]
-    contents = store.read_many(paths)
-    return [_record_in(contents[path], path, key) for path, key in zip(paths, keys, strict=True)]
+    contents, records = store.read_many(paths), []
+    for path, key in zip(paths, keys, strict=True):
+        try:
+            records.append(_record_in(contents[path], path, key))
+        except DamagedError:
+            if not sound_only:
+                raise
+    return records
 
 
 def _record_in(data: bytes, path: str, key: str) -> Record:

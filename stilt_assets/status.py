@@ -24,6 +24,7 @@ class SceneStatus:
     dropped: dict[str, int]
     gaps: int  # rows of the Jacobian without a footprint, because their pixels failed
     closed: str | None  # UTC, when all pixels had an outcome
+    seconds_expected: float | None  # of all workers together, as they were told before the scene ran
 
     def as_json(self) -> dict[str, Any]:
         """The same as JSON values."""
@@ -56,6 +57,7 @@ def status_of(store: Store, key: str) -> SceneStatus:
         dropped=pixels.get("dropped", {}),
         gaps=(record.result_of("jacobian") or {}).get("summary", {}).get("gaps", 0) if state == "done" else 0,
         closed=None if record.under_way or not name else record.results[name].get("closed"),
+        seconds_expected=record.results[name].get("expected", {}).get("seconds") if name else None,
     )
 
 

@@ -23,8 +23,8 @@ def past(scatter: float, seed: int = 1, scenes: int = 14, law: np.ndarray = LAW)
     samples = []
     for scene in range(scenes):
         hours = int(chance.integers(2, 30))
-        sizes = {"particles": int(chance.choice([50, 200, 1000])), "hours_back": hours, "hours": hours + 2}
-        work = Work("hysplit", **sizes, gigabytes=float(chance.uniform(0.01, 1)), levels=int(chance.integers(15, 40)))
+        particles, levels = int(chance.choice([50, 200, 1000])), int(chance.integers(15, 40))
+        work = Work("hysplit", particles, hours, hours + 2, float(chance.uniform(0.01, 1)), levels)
         off = np.exp(scatter * chance.normal())
         for pack in range(1 + scene % 3):
             noise = off * np.exp(scatter / 2 * chance.normal())

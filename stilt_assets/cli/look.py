@@ -16,7 +16,7 @@ def status(
     key: Annotated[str | None, typer.Argument(help="scene key; all scenes without")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="as JSON on standard output")] = False,
 ) -> None:
-    """Pixels by outcome and reason, packs done, seconds spent."""
+    """Pixels by outcome and reason, packs done, seconds spent of those that were expected."""
     from stilt_assets.status import status_of
 
     store = settings_and_store()[1]
@@ -37,7 +37,7 @@ def status(
             str(each.pixels),
             *counts,
             f"{each.packs_done}/{each.packs}",
-            f"{each.seconds:.0f}",
+            f"{each.seconds:.0f}" + (f" of {each.seconds_expected:.0f}" if each.seconds_expected else ""),
             why,
         )
     Console(width=None if sys.stdout.isatty() else 160).print(table)
