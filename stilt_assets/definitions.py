@@ -4,7 +4,7 @@ import os
 
 import dagster as dg
 
-from stilt_assets.defs import assets, checks, retrievals, sensors
+from stilt_assets.defs import analysis, assets, checks, retrievals, sensors
 from stilt_assets.defs.resources import SettingsResource, StoreResource
 
 EXECUTORS = {
@@ -29,7 +29,7 @@ defs = dg.Definitions(
         retrievals.retrievals,
         retrievals.scene_catalog,
     ],
-    sensors=[sensors.arrivals, sensors.days_to_scenes],
+    sensors=[sensors.arrivals, sensors.days_to_scenes, analysis.analysis_arrived],
     asset_checks=[
         checks.few_pixels_lost,
         checks.crop_was_large_enough,

@@ -57,12 +57,40 @@ def reasons() -> None:
 
 def why(key: Key) -> None:
     """Which result of each stage is current, and which input makes a stage stale."""
+    from stilt_assets.choosing import superseded_meteorology
     from stilt_assets.recipes import desk_of, verdicts
 
-    for verdict in verdicts(desk_of(key, *settings_and_store())):
+    desk = desk_of(key, *settings_and_store())
+    for verdict in verdicts(desk):
         typer.echo(f"{verdict.stage:<11} {verdict.state:<8} {verdict.name or '-'}")
         for reason in verdict.why:
             typer.echo(f"            {reason}")
+    analysis = superseded_meteorology(desk)
+    if analysis:
+        say(f"its meteorology is a forecast, and {analysis.product} has all of its hours by now: run it again")
+
+
+def difference(
+    key: Key,
+    other: Annotated[
+        str | None, typer.Option("--with", help="an earlier jacobian-ID of the scene; the one superseded last without")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON on standard output")] = False,
+) -> None:
+    """How a scene's Jacobian differs from an earlier one: footprints' overlap, row sums, shift of plumes."""
+    from stilt_assets.difference import tell_difference
+    from stilt_assets.recipes import desk_of
+
+    found = tell_difference(desk_of(key, *settings_and_store()), other)
+    if found is None:
+        say(f"the Jacobian of {key} has superseded none that can still be read")
+        return
+    if as_json:
+        typer.echo(json.dumps(found.summary | {"by_pixel": found.pixels.to_pylist()}, indent=2))
+        return
+    say(found.line)
+    for name, value in found.summary.items():
+        typer.echo(f"{name:<30} {value:.4g}" if isinstance(value, float) else f"{name:<30} {value}")
 
 
 def export(

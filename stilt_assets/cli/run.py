@@ -23,6 +23,7 @@ def run(
 def run_scene(desk, *, retry_failed: bool = False) -> str:
     """All stages of a scene, with a progress bar on standard error; where its Jacobian lies."""
     from stilt_assets import stages
+    from stilt_assets.difference import tell_difference
     from stilt_assets.jacobian import NAME
     from stilt_assets.pack import read_outcomes
     from stilt_assets.quality import few_pixels_lost, jacobian_is_physical
@@ -44,6 +45,9 @@ def run_scene(desk, *, retry_failed: bool = False) -> str:
     physical = jacobian_is_physical(path, desk.store, footprints.folder, footprints.summary["pixels"])
     if not physical.passed:
         raise NotPhysicalError(f"the Jacobian is not physical: {physical.line}")
+    difference = tell_difference(desk)
+    if difference:
+        say(difference.line)
     typer.echo(path)
     return path
 

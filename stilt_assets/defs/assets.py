@@ -4,8 +4,9 @@ import dagster as dg
 
 from stilt_assets import stages
 from stilt_assets.defs import shards
-from stilt_assets.defs.metadata import RETRIES, in_one_line, picture, shown
+from stilt_assets.defs.metadata import RETRIES, differs, in_one_line, picture, shown
 from stilt_assets.defs.partitions import scenes
+from stilt_assets.difference import tell_difference
 from stilt_assets.jacobian import NAME
 from stilt_assets.picture import total_footprint_map
 from stilt_assets.recipes import desk_of
@@ -52,6 +53,7 @@ def jacobian(
 ) -> dg.MaterializeResult:
     """Footprints of a scene as one matrix, a row per pixel, ppm m2 s µmol-1."""
     with in_one_line():
-        done = stages.make_jacobian(desk_of(context.partition_key, settings, store))
+        desk = desk_of(context.partition_key, settings, store)
+        done = stages.make_jacobian(desk)
         png = total_footprint_map(store.file(done.folder, NAME), context.partition_key, dpi=60)
-        return shown(done, map=picture(png, "total footprint"))
+        return shown(done, map=picture(png, "total footprint"), **differs(tell_difference(desk)))

@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from stilt_assets.difference import Difference
 from stilt_assets.errors import StiltAssetsError
 from stilt_assets.quality import Answer
 from stilt_assets.reasons import REASONS, Remedy
@@ -49,6 +50,18 @@ def _value(value: Any) -> dg.MetadataValue:
 def picture(png: bytes, title: str) -> dg.MetadataValue:
     """A PNG, inline."""
     return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})")
+
+
+def differs(difference: Difference | None) -> dict[str, dg.MetadataValue]:
+    """How a Jacobian differs from the one that it superseded, if it superseded one."""
+    if difference is None:
+        return {}
+    rows = [f"| {name.replace('_', ' ')} | {_short(value)} |" for name, value in difference.summary.items()]
+    return {"difference": dg.MetadataValue.md("\n".join(["| difference | |", "|---|---:|", *rows]))}
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "-" if value is None else str(value)
 
 
 def particles_per_second(done: Done) -> dg.MetadataValue:
