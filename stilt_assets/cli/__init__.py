@@ -10,7 +10,8 @@ import sys
 
 import typer
 
-from stilt_assets.cli import look, scenes
+from stilt_assets.cli import backfill, look, scenes
+from stilt_assets.cli.preview import preview
 from stilt_assets.cli.run import demo, run
 from stilt_assets.cli.terminal import say
 from stilt_assets.errors import StiltAssetsError, StoppedError
@@ -22,7 +23,8 @@ app = typer.Typer(
     help="Surface influence of satellite scenes.",
 )
 app.add_typer(scenes.app, name="scenes")
-for command in (run, look.status, look.why, look.export, look.reasons, demo):
+app.add_typer(backfill.app, name="backfill")
+for command in (preview, run, look.status, look.why, look.difference, look.export, look.reasons, demo):
     app.command()(command)
 
 

@@ -1,22 +1,47 @@
 """Which scenes are there? Register them, list them."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from stilt_assets.cli.days import Collection, End, Start, Target, Wanted, wanted_days
 from stilt_assets.cli.terminal import say, settings_and_store, tell_dagster
+from stilt_assets.errors import UsageError
 from stilt_assets.settings import Settings, is_url
+from stilt_assets.store import Store
 
 app = typer.Typer(no_args_is_help=True, help="Scenes: register them, list them.")
 
 
 @app.command("add")
-def scenes_add(files: Annotated[list[str], typer.Argument(metavar="FILE...", help="retrieval files (L2 CH4)")]) -> None:
-    """Register the scenes that retrieval files hold, and print their keys."""
+def scenes_add(
+    files: Annotated[list[str] | None, typer.Argument(metavar="[FILE...]", help="retrieval files (L2 CH4)")] = None,
+    start: Start = None,
+    end: End = None,
+    target: Target = None,
+    collection: Collection = None,
+) -> None:
+    """
+    Register the scenes that retrieval files hold, and print their keys.
+
+    Without files, those that lie where retrievals arrive, of the days from --from to before --to, or of a collection.
+    """
+    settings, store = settings_and_store()
+    wanted = wanted_days(settings, start, end, target, collection)
+    if bool(files) == bool(wanted):
+        raise UsageError("name either files, or days by --from and --to, or a --collection")
+    keys = _of_days(wanted, settings, store) if wanted else _of_files(files or [], settings, store)
+    if not keys:
+        say("no target has a good pixel in these files; nothing was registered")
+    for key in dict.fromkeys(keys):
+        typer.echo(key)
+
+
+def _of_files(files: list[str], settings: Settings, store: Store) -> list[str]:
     from stilt_assets.catalog import register
 
-    settings, store = settings_and_store()
     keys = []
     for file in files:
         for coverage in register(_found(file, settings), settings, store):
@@ -28,10 +53,19 @@ def scenes_add(files: Annotated[list[str], typer.Argument(metavar="FILE...", hel
             if coverage.scene:
                 keys.append(coverage.scene.key)
     tell_dagster(keys)
-    if not keys:
-        say("no target has a good pixel in these files; nothing was registered")
-    for key in dict.fromkeys(keys):
-        typer.echo(key)
+    return keys
+
+
+def _of_days(wanted: Wanted, settings: Settings, store: Store) -> list[str]:
+    from stilt_assets.inbox import files_of_days, scenes_of, take_in_files
+
+    first, last = wanted.first, wanted.end - timedelta(days=1)
+    taken = take_in_files(files_of_days(settings, first, last), settings, store, say=say)
+    found = scenes_of(taken, first, last, wanted.target, wanted.product)
+    keys = [key for of_a_day in found.values() for key in of_a_day]
+    tell_dagster(keys)
+    say(f"{len(keys)} scenes of {len(taken)} files from {first} to {last}")
+    return keys
 
 
 def _found(file: str, settings: Settings) -> str:
