@@ -15,7 +15,7 @@ from stilt_assets.errors import UnknownSceneError, UsageError
 from stilt_assets.issue import ONE_OVERPASS, is_older, issue_of, same_overpass
 from stilt_assets.meteorology import box_of
 from stilt_assets.recipes import Desk, choice_of, stamped
-from stilt_assets.retrieval import Retrieval, read_retrieval, readable
+from stilt_assets.retrieval import Retrieval, read_retrieval, readable, worth_running
 from stilt_assets.scene import Record, Scene, load_record, load_records, sha256_of
 from stilt_assets.settings import Settings, is_url
 from stilt_assets.status import state_of
@@ -66,7 +66,7 @@ def coverage_of(location: str, settings: Settings) -> list[Coverage]:
     """What a retrieval file holds of each target. RetrievalError if it cannot be read."""
     found = []
     for name, target in settings.targets.items():
-        retrieval = read_retrieval(location, target.bounds)
+        retrieval = worth_running(read_retrieval(location, target.bounds), target.pixels)
         if not len(retrieval.pixels):
             found.append(Coverage(name, None, 0, retrieval.dropped, product=retrieval.product))
             continue

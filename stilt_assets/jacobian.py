@@ -41,6 +41,8 @@ def read_array(path: Any, name: str) -> np.ndarray:
 
 def prior_term(pixels: pa.Table) -> np.ndarray:
     """What the retrieval carries of its prior (pixel,), in its units: the sum over layers of w (1 - A) x_a."""
+    if "prior_term" in pixels.column_names:  # of pixels that were made of several: the mean of theirs
+        return pixels["prior_term"].to_numpy()
     weight, kernel, prior = (np.stack(pixels[name].to_pylist()) for name in ("layer_weight", "ak", "apriori"))
     return np.sum(weight * (1.0 - kernel) * prior, axis=1)
 

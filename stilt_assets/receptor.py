@@ -42,6 +42,10 @@ PIXELS = pa.schema(
         ("column", pa.int32()),
     ]
 )
+_MEMBER = pa.struct([("row", pa.int32()), ("column", pa.int32()), ("weight", pa.float64())])
+# What pixels that were made of several have beside: their members' places in the source and weights, and the weighted
+# mean of what each member carries of its prior.
+OF_SEVERAL = [pa.field("members", pa.list_(_MEMBER)), pa.field("prior_term", pa.float64())]
 RECEPTORS = pa.schema(
     [
         ("pixel", pa.int32()),
@@ -89,11 +93,13 @@ def write_pixels(folder: Path, retrieval: Retrieval, top: float) -> None:
     receptors = pixels[["pixel", "longitude", "latitude"]].assign(
         time=pixels["time"].dt.floor("min"), bottom=0.0, top=float(top)
     )
-    kernels = pixels.assign(pressure=pixels["ak_pressure"], kernel=pixels["ak"])
+    own = ("kernel_pressure", "kernel") if "kernel" in pixels else ("ak_pressure", "ak")
+    kernels = pixels.assign(pressure=pixels[own[0]], kernel=pixels[own[1]])
+    columns = pa.schema([*PIXELS, *(field for field in OF_SEVERAL if field.name in pixels)])
     for name, table, schema in (
         ("receptors", receptors, RECEPTORS),
         ("kernels", kernels, KERNELS),
-        ("pixels", pixels, PIXELS),
+        ("pixels", pixels, columns),
     ):
         pq.write_table(_table(table, schema), folder / f"{name}.parquet", compression="zstd", write_page_checksum=True)
 

@@ -8,6 +8,7 @@ functions.
 
 from collections import Counter
 from time import monotonic
+from typing import Any
 
 import pyarrow as pa
 
@@ -27,7 +28,7 @@ from stilt_assets.recipes import (
     stamped,
 )
 from stilt_assets.result import Done, as_before, current, finish, is_there, mending
-from stilt_assets.retrieval import read_retrieval
+from stilt_assets.retrieval import read_retrieval, worth_running
 from stilt_assets.scene import digest
 
 PIXELS = "pixels.parquet"
@@ -40,7 +41,7 @@ def make_pixels(desk: Desk) -> Done:
     if is_there(desk, recipe, PIXELS):
         return as_before(desk, recipe, started)
     source = desk.record.retrieval
-    found = read_retrieval(source["path"], desk.target.bounds)
+    found = worth_running(read_retrieval(source["path"], desk.target.bounds), desk.target.pixels)
     if not len(found.pixels):
         dropped = ", ".join(f"{count} {reason}" for reason, count in found.dropped.items() if count)
         raise RetrievalError(
@@ -52,12 +53,10 @@ def make_pixels(desk: Desk) -> Done:
     source |= stamped(source["path"], source)
     size = desk.store.size(desk.folder(recipe))
     desk.record.begin(recipe)["digests"] = digests
-    return finish(
-        desk,
-        recipe,
-        {"pixels": len(found.pixels), "dropped": dict(found.dropped), "product": found.product, "bytes": size},
-        started,
-    )
+    summary: dict[str, Any] = {"pixels": len(found.pixels), "dropped": dict(found.dropped)}
+    if "members" in found.pixels:
+        summary["members"] = int(found.pixels["members"].map(len).sum())
+    return finish(desk, recipe, summary | {"product": found.product, "bytes": size}, started)
 
 
 def _digest_of(table: pa.Table) -> str:

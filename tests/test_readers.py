@@ -8,7 +8,7 @@ from typing import Any
 import netCDF4
 import numpy as np
 import pytest
-from made_retrievals import GOSAT, L2, L3, WFMD, change, write_gosat, write_l2, write_l3, write_wfmd
+from made_products import GOSAT, L2, L3, WFMD, change, write_gosat, write_l2, write_l3, write_wfmd
 
 from stilt_assets.errors import RetrievalError
 from stilt_assets.jacobian import prior_term

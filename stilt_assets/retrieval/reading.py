@@ -51,14 +51,16 @@ class Retrieval:
     product: str
     pixels: pd.DataFrame
     dropped: Mapping[str, int]
+    begins: datetime | None = None  # what `time` is, if pixels were taken away
 
     @property
     def time(self) -> datetime:
-        """UTC minute of the first pixel."""
-        return self.pixels["time"].min().floor("min").to_pydatetime().replace(tzinfo=UTC)
+        """UTC minute of the first good pixel, whether or not it is worth running."""
+        return self.begins or self.pixels["time"].min().floor("min").to_pydatetime().replace(tzinfo=UTC)
 
 
-def _inside(table: pd.DataFrame, bounds: Bounds) -> pd.Series:
+def inside(table: pd.DataFrame, bounds: Bounds) -> pd.Series:
+    """Which rows lie within bounds, their edges included."""
     west, south, east, north = bounds
     lon, lat = table["longitude"], table["latitude"]
     across = (lon >= west) & (lon <= east) if west < east else (lon >= west) | (lon <= east)
@@ -103,15 +105,15 @@ def read_here(path: Path, bounds: Bounds, name: str) -> Retrieval:
 
 
 def _chosen(table: pd.DataFrame, total: int, bounds: Bounds, name: str) -> tuple[pd.DataFrame, dict[str, int]]:
-    inside = table.loc[_inside(table, bounds)]
-    dropped = {"outside_bounds": int(total - len(inside))}
-    if len(inside):
-        reason = _reasons(inside)
+    here = table.loc[inside(table, bounds)]
+    dropped = {"outside_bounds": int(total - len(here))}
+    if len(here):
+        reason = _reasons(here)
         dropped |= {str(word): int((reason == word).sum()) for word in sorted(set(reason) - {""})}
         damage.refuse_holes(reason, name)
-        inside = inside.loc[reason == ""]
-        damage.refuse_impossible(inside, name)
-    ordered = inside.sort_values(["row", "column"], kind="stable").reset_index(drop=True)
+        here = here.loc[reason == ""]
+        damage.refuse_impossible(here, name)
+    ordered = here.sort_values(["row", "column"], kind="stable").reset_index(drop=True)
     ordered["time"] = ordered["time"].dt.round("us")  # what pixels.parquet keeps
     ordered.insert(0, "pixel", np.arange(len(ordered), dtype=np.int32))
     lacking = {column: np.nan for column in MAY_LACK if column not in ordered}

@@ -16,6 +16,7 @@ from stilt_assets.plain_yaml import PlainYamlError, in_a_line, plain_yaml
 from stilt_assets.settings.arrivals import ArrivalSettings, CollectionSettings
 from stilt_assets.settings.limits import CeilingSettings, InformationSettings, LimitSettings, PriceSettings
 from stilt_assets.settings.meteorology import ARCHIVES, MeteorologySettings
+from stilt_assets.settings.pixels import PixelSettings
 from stilt_assets.settings.targets import AggregateSettings, GridSettings, TargetSettings
 from stilt_assets.settings.typed import Place, Strict, is_url, without_credentials
 from stilt_assets.settings.work import JacobianSettings, PackSettings, SimulationSettings
@@ -31,6 +32,7 @@ __all__ = [
     "LimitSettings",
     "MeteorologySettings",
     "PackSettings",
+    "PixelSettings",
     "PriceSettings",
     "Settings",
     "SimulationSettings",
@@ -117,6 +119,13 @@ def _with_anchored_sources(given: MeteorologySettings, folder: str) -> Meteorolo
     return given.model_copy(update=places)
 
 
+def _with_anchored_mask(target: TargetSettings, folder: str) -> TargetSettings:
+    mask = target.pixels.mask
+    if mask is None:
+        return target
+    return target.model_copy(update={"pixels": target.pixels.model_copy(update={"mask": _anchored(mask, folder)})})
+
+
 def _problems(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
@@ -167,5 +176,10 @@ def load_settings(location: str | None = None) -> Settings:
     store = _anchored(override, os.getcwd()) if override else _anchored(settings.store, folder)  # noqa: PTH109
     meteorology = _with_anchored_sources(settings.meteorology, folder)
     return settings.model_copy(
-        update={"store": store, "retrievals": _anchored(settings.retrievals, folder), "meteorology": meteorology}
+        update={
+            "store": store,
+            "retrievals": _anchored(settings.retrievals, folder),
+            "meteorology": meteorology,
+            "targets": {name: _with_anchored_mask(target, folder) for name, target in settings.targets.items()},
+        }
     )

@@ -5,6 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from stilt_assets.grid import Grid
+from stilt_assets.settings.pixels import PixelSettings
 from stilt_assets.settings.typed import Strict
 
 _MOST_CELLS = 32_767  # along a side of a grid: footprints keep a cell's place in two bytes
@@ -55,6 +56,7 @@ class TargetSettings(Strict):
 
     bounds: tuple[float, float, float, float] = Field(description="west, south, east, north of the pixels, degrees")
     grid: GridSettings
+    pixels: PixelSettings = PixelSettings()  # pyright: ignore[reportCallIssue]
     aggregate: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], AggregateSettings] = Field(default_factory=dict)
     tolerance: float = Field(0.05, ge=0, le=1, description="share of pixels that may fail before the scene does")
     retry_failed_after: float = Field(
