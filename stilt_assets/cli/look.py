@@ -1,0 +1,82 @@
+"""What became of a scene? The commands that only look."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from stilt_assets.cli.terminal import Key, say, settings_and_store
+
+
+def status(
+    key: Annotated[str | None, typer.Argument(help="scene key; all scenes without")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON on standard output")] = False,
+) -> None:
+    """Pixels by outcome and reason, packs done, seconds spent."""
+    from stilt_assets.status import status_of
+
+    store = settings_and_store()[1]
+    found = [status_of(store, each) for each in ([key] if key else store.scenes())]
+    if as_json:
+        values = [each.as_json() for each in found]
+        typer.echo(json.dumps(values[0] if key else values, indent=2))
+        return
+    table = Table("scene", "state", "pixels", "ok", "empty", "failed", "missing", "packs", "seconds", "why")
+    for each in found:
+        waiting = each.outcomes["waiting_for_their_pack"]
+        notes = [f"{count} {reason}" for reason, count in each.reasons.items()]
+        why = ", ".join([*notes, f"{waiting} of the missing are done and wait for their pack"] if waiting else notes)
+        counts = [str(each.outcomes[name]) for name in ("ok", "empty", "failed", "missing")]
+        table.add_row(
+            each.scene,
+            f"{each.state}, {each.gaps} gaps" if each.gaps else each.state,
+            str(each.pixels),
+            *counts,
+            f"{each.packs_done}/{each.packs}",
+            f"{each.seconds:.0f}",
+            why,
+        )
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def reasons() -> None:
+    """Why pixels and scenes fail: what each reason means, what is done, and who does what."""
+    from stilt_assets.reasons import REASONS
+
+    table = Table("reason", "transient", "means", "what is done", "who", "does what")
+    for each in REASONS.values():
+        table.add_row(
+            each.name, "yes" if each.transient else "no", each.means, each.remedy.value, each.reader, each.then
+        )
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def why(key: Key) -> None:
+    """Which result of each stage is current, and which input makes a stage stale."""
+    from stilt_assets.recipes import desk_of, verdicts
+
+    for verdict in verdicts(desk_of(key, *settings_and_store())):
+        typer.echo(f"{verdict.stage:<11} {verdict.state:<8} {verdict.name or '-'}")
+        for reason in verdict.why:
+            typer.echo(f"            {reason}")
+
+
+def export(
+    key: Key,
+    pixel: Annotated[int, typer.Option(help="row of H")],
+    to: Annotated[Path, typer.Option(help="NetCDF file to write")],
+) -> None:
+    """One pixel's footprint as CF NetCDF, every hour."""
+    from stilt_assets.export import export_pixel
+    from stilt_assets.recipes import desk_of, verdicts
+
+    desk = desk_of(key, *settings_and_store())
+    status = export_pixel(desk, pixel, to)
+    say(f"wrote {to}" + (": no influence in the grid" if status == "empty" else ""))
+    stale = [verdict.name for verdict in verdicts(desk) if verdict.stage == "footprints" and verdict.state != "current"]
+    if stale:
+        say(f"it is of {stale[0]}, which other settings made; see: stilt-assets why {key}")

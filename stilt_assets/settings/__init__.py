@@ -1,0 +1,124 @@
+"""
+What does a user type?
+
+One YAML file, checked whole when it is read. The only place where pydantic meets people.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import fsspec
+from pydantic import Field, ValidationError
+
+from stilt_assets.errors import SettingsError, UnknownTargetError
+from stilt_assets.plain_yaml import PlainYamlError, in_a_line, plain_yaml
+from stilt_assets.settings.targets import AggregateSettings, GridSettings, TargetSettings
+from stilt_assets.settings.typed import Place, Strict, is_url, without_credentials
+from stilt_assets.settings.work import JacobianSettings, MeteorologySettings, PackSettings, SimulationSettings
+
+__all__ = [
+    "AggregateSettings",
+    "GridSettings",
+    "JacobianSettings",
+    "MeteorologySettings",
+    "PackSettings",
+    "Settings",
+    "SimulationSettings",
+    "TargetSettings",
+    "is_url",
+    "load_settings",
+    "without_credentials",
+]
+
+CONFIG_VARIABLE = "STILT_ASSETS_CONFIG"
+STORE_VARIABLE = "STILT_ASSETS_STORE"
+_LARGEST = 256 * 1024  # bytes of a settings file
+_TOLD = 20  # problems of a settings file at once
+
+
+class Settings(Strict):
+    """All of one settings file."""
+
+    store: Place = Field(description="folder or URL below which all results lie")
+    retrievals: Place = Field(description="folder or URL where L2 files arrive")
+    meteorology: MeteorologySettings
+    simulation: SimulationSettings
+    packs: PackSettings = PackSettings()  # pyright: ignore[reportCallIssue]
+    keep: Literal["full", "core", "endpoints"] = Field("core", description="particles kept")
+    jacobian: JacobianSettings = JacobianSettings()  # pyright: ignore[reportCallIssue]
+    targets: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], TargetSettings] = Field(min_length=1)
+
+    def target(self, name: str) -> TargetSettings:
+        """The target of that name; UnknownTargetError if there is none."""
+        if name not in self.targets:
+            raise UnknownTargetError(name, list(self.targets))
+        return self.targets[name]
+
+
+def _expanded(location: str) -> Path:
+    try:
+        return Path(location).expanduser()
+    except RuntimeError as error:  # ~name of a user that is not there
+        raise SettingsError(f"{location}: {error}") from error
+
+
+def _anchored(location: str, folder: str) -> str:
+    if is_url(location):
+        return location
+    path = _expanded(location)
+    return str(path if path.is_absolute() else Path(os.path.normpath(Path(folder) / path)))
+
+
+def _problems(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        where = ".".join(in_a_line(part) for part in problem["loc"] if part != "[key]")
+        what = problem["msg"].removeprefix("Value error, ")
+        lines.append(f"{where}: {what}" if where else what)
+    more = f"; and {len(lines) - _TOLD} more" if len(lines) > _TOLD else ""
+    return "; ".join(lines[:_TOLD]) + more
+
+
+def _read_text(location: str) -> str:
+    try:
+        with fsspec.open(location, "rb") as file:
+            content: bytes = file.read(_LARGEST + 1)  # pyright: ignore[reportAttributeAccessIssue]
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        raise SettingsError(f"cannot read the settings {location}: {' '.join(str(error).split())}") from error
+    if len(content) > _LARGEST:
+        raise SettingsError(f"cannot read the settings {location}: larger than {_LARGEST // 1024} KiB")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"cannot read the settings {location}: no UTF-8 at byte {error.start}") from None
+
+
+def load_settings(location: str | None = None) -> Settings:
+    """
+    Settings from a path or URL, or from the one that STILT_ASSETS_CONFIG names.
+
+    Relative paths in the file start at the file's folder (at the working folder if the file is a URL);
+    STILT_ASSETS_STORE overrides `store` and starts at the working folder. Raises SettingsError.
+    """
+    location = location or os.environ.get(CONFIG_VARIABLE)
+    if not location:
+        raise SettingsError(f"{CONFIG_VARIABLE} is not set; name a settings file (path or URL), as the README shows")
+    without_credentials(location, "the settings' URL", SettingsError)
+    try:
+        given = plain_yaml(_read_text(location))
+    except PlainYamlError as error:
+        raise SettingsError(f"{location} is no YAML of plain values: {error}") from error
+    if not isinstance(given, dict):
+        raise SettingsError(f"{location} holds no settings: expected keys such as store, retrievals, targets")
+    try:
+        settings = Settings.model_validate(given)
+    except ValidationError as error:
+        raise SettingsError(f"{location}: {_problems(error)}") from error
+    folder = os.getcwd() if is_url(location) else str(_expanded(location).resolve().parent)  # noqa: PTH109
+    override = without_credentials(os.environ.get(STORE_VARIABLE, ""), STORE_VARIABLE, SettingsError)
+    store = _anchored(override, os.getcwd()) if override else _anchored(settings.store, folder)  # noqa: PTH109
+    meteorology = settings.meteorology.model_copy(update={"source": _anchored(settings.meteorology.source, folder)})
+    return settings.model_copy(
+        update={"store": store, "retrievals": _anchored(settings.retrievals, folder), "meteorology": meteorology}
+    )
