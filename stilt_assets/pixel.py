@@ -12,10 +12,11 @@ from time import monotonic
 import numpy as np
 
 from stilt_assets.errors import TransportError
-from stilt_assets.footprint import STEPS, column_weights, endpoints_of, grid_particles, kept_form, mc_error, releases_of
+from stilt_assets.footprint import grid_particles, mc_error
 from stilt_assets.grid import Grid
 from stilt_assets.meteorology.proof import Edges
 from stilt_assets.pack import Packs
+from stilt_assets.particles import STEPS, column_weights, endpoints_of, kept_form, releases_of
 from stilt_assets.reasons import is_transient
 from stilt_assets.receptor import Kernel, Receptor
 from stilt_assets.simulation import Limits, Outcome, Simulation, Status, seed_of
