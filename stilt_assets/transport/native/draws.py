@@ -10,7 +10,9 @@ from math import exp, log, sqrt
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, uint64
+from numba import int64, uint64
+
+from stilt_assets.transport.native.compiled import compiled
 
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -34,7 +36,7 @@ def _layers() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
 _WIDTH, _INSIDE = _layers()
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(forceinline=True)
 def _scatter(bits: int) -> int:
     """A one-to-one hash of 64 bits."""
     bits = (bits ^ (bits >> _S30)) * _FIRST
@@ -42,33 +44,33 @@ def _scatter(bits: int) -> int:
     return bits ^ (bits >> _S31)
 
 
-@njit(cache=True, nogil=True)
+@compiled(forceinline=True)
 def stream_of(seed: int, particle: int, minute: int) -> int:
     """The start of the random numbers of a receptor's particle in a minute (all as uint64)."""
     one = _scatter(uint64(seed) + _STEP * (uint64(particle) + _ONE))
     return _scatter(one + _STEP * (uint64(minute) + _ONE))
 
 
-@njit(cache=True, nogil=True)
+@compiled(forceinline=True)
 def even(stream: int) -> tuple[int, float]:
     """The stream's next state and a number spread evenly over (0, 1)."""
     stream = stream + _STEP
-    return stream, (float(_scatter(stream) >> _S11) + 0.5) * _UNIT
+    return stream, (float(int64(_scatter(stream) >> _S11)) + 0.5) * _UNIT
 
 
-@njit(cache=True, nogil=True)
+@compiled(forceinline=True)
 def normal(stream: int) -> tuple[int, float]:
     """The stream's next state and a standard normal number, by layers (Marsaglia and Tsang 2000, Doornik 2005)."""
     stream = stream + _STEP
     bits = _scatter(stream)
     layer = bits & _MASK
-    across = float(bits >> _S11) * (2.0 * _UNIT) - 1.0
+    across = float(int64(bits >> _S11)) * (2.0 * _UNIT) - 1.0
     if abs(across) < _INSIDE[layer]:
         return stream, across * _WIDTH[layer]
     return _outside(stream, layer, across)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _outside(stream: int, layer: int, across: float) -> tuple[int, float]:
     """What `normal` does where the layer's sure part ends: one number in 85."""
     while True:
@@ -84,12 +86,12 @@ def _outside(stream: int, layer: int, across: float) -> tuple[int, float]:
         stream = stream + _STEP
         bits = _scatter(stream)
         layer = bits & _MASK
-        across = float(bits >> _S11) * (2.0 * _UNIT) - 1.0
+        across = float(int64(bits >> _S11)) * (2.0 * _UNIT) - 1.0
         if abs(across) < _INSIDE[layer]:
             return stream, across * _WIDTH[layer]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _tail(stream: int) -> tuple[int, float]:
     """A normal number beyond the layers' edge."""
     while True:

@@ -7,95 +7,126 @@ the changing height carries it on in each sub-step (Lin et al. 2003). Profiles a
 between two times at equal shares of the mixed layer, and constant from a level to the next.
 """
 
-from math import exp, sqrt
+from math import sqrt
+from typing import NamedTuple
 
-from numba import njit
+from numba import uint64
 
+from stilt_assets.transport.native.compiled import compiled
 from stilt_assets.transport.native.draws import even, normal
 from stilt_assets.transport.native.layout import DENSITY, LEVELS, SIGMA_W, TIMESCALE, U, V
-from stilt_assets.transport.native.winds import BASE, blend, height_index, level_below
+from stilt_assets.transport.native.winds import BASE, SCALAR, blend, height_index, level_of
 
 SHARE = 0.1  # `tlfrac`: a sub-step's share of the time scale
-STAY, KICK = exp(-SHARE), sqrt(1.0 - exp(-2.0 * SHARE))
+STAY, KICK = 1.0 - SHARE, sqrt(2.0 * SHARE)  # of w'/sigma_w in a whole sub-step: an explicit Euler step
 THIN = 1.05  # the extra level's height over that of the level below it
 SURFACE_SHARE = 0.5  # `veght`
-_LAST = LEVELS  # the highest level of `turbulence`
 
 
-@njit(cache=True, nogil=True)
-def column_of(met, x, y, minute):
-    """The nearest column at the time before a minute, and the share of the later time."""
-    since = (minute - met.first) / met.spacing
-    time = min(int(since), met.times - 2)
-    return (time * met.ny + int(y + 0.5)) * met.nx + int(x + 0.5), since - time
+class Column(NamedTuple):
+    """The mixed layer over the nearest column, and where turbulence has its layers."""
+
+    sooner: int  # number of the column, at the time before
+    after: int  # and at the time after
+    later: float  # share of the time after
+    height: float  # of the mixed layer, m above ground
+    extra: int  # the first level at or above it
+    same: bool  # whether it is as high at both times
 
 
-@njit(cache=True, nogil=True)
-def mixed_layer(met, column, later):
-    """Height of the mixed layer, m above ground."""
-    sooner = met.mixed_layer[column]
-    return sooner + later * (met.mixed_layer[column + met.nx * met.ny] - sooner)
+@compiled(**SCALAR)
+def column_of(met, x, y, moment):
+    """The nearest column of a place."""
+    ground = int(y + 0.5) * met.nx + int(x + 0.5)
+    sooner = moment.columns + ground
+    after = sooner + met.nx * met.ny
+    low, high = met.mixed_layer[uint64(sooner)], met.mixed_layer[uint64(after)]
+    height = low + moment.later * (high - low)
+    zeta = height / met.depth[uint64(ground), 0]
+    k = level_of(height_index(zeta))
+    extra = k if met.heights[k] >= zeta else k + 1
+    return Column(sooner, after, moment.later, height, extra, low == high)
 
 
-@njit(cache=True, nogil=True)
-def first_not_below(met, zeta):
-    """The first level at or above a zeta."""
-    k = level_below(zeta)
-    return k if met.heights[k] >= zeta else k + 1
-
-
-@njit(cache=True, nogil=True, inline="always")
+@compiled(**SCALAR)
 def layer_foot(met, layer, extra):
-    """Zeta at which a layer begins, layer `extra + 1` being the thin one's end."""
+    """Zeta at which a layer begins; the thin one is layer `extra`."""
     if layer <= extra:
-        return met.heights[layer] if layer > 0 else 0.0
-    return THIN * met.heights[extra] if layer == extra + 1 else met.heights[layer - 1]
+        return met.heights[uint64(layer)] if layer > 0 else 0.0
+    return THIN * met.heights[uint64(extra)] if layer == extra + 1 else met.heights[uint64(layer - 1)]
 
 
-@njit(cache=True, nogil=True)
+@compiled(**SCALAR)
 def layer_at(met, zeta, extra):
     """The layer a zeta is in."""
-    k = level_below(zeta)
+    k = level_of(height_index(zeta))
     if k < extra:
         return k
-    return k + 1 if k > extra or zeta >= THIN * met.heights[extra] else k
+    return k + 1 if k > extra or zeta >= THIN * met.heights[uint64(extra)] else k
 
 
-@njit(cache=True, nogil=True)
-def scales(met, column, later, layer, foot, mixed):
-    """sigma_w, m s-1, and its time scale, min, of a layer that begins at zeta `foot`, at `column` between two times."""
-    after = column + met.nx * met.ny
+@compiled(**SCALAR)
+def scales(met, column, layer, foot):
+    """sigma_w, m s-1, and its time scale, min, of a layer that begins at zeta `foot`."""
     a, b = layer, layer
-    if met.mixed_layer[column] != mixed or met.mixed_layer[after] != mixed:
-        if layer > 0:
-            a = layer_at(met, foot * met.mixed_layer[column] / mixed, met.extra[column])
-            b = layer_at(met, foot * met.mixed_layer[after] / mixed, met.extra[after])
-    sigma = met.turbulence[column, a, SIGMA_W]
-    sigma += later * (met.turbulence[after, b, SIGMA_W] - sigma)
-    scale = met.turbulence[column, a, TIMESCALE]
-    scale += later * (met.turbulence[after, b, TIMESCALE] - scale)
-    return sigma, scale / 60.0
+    if not column.same and layer > 0:
+        a, b = _layers_alike(met, column, foot)
+    sooner, after = uint64(column.sooner), uint64(column.after)
+    sigma = met.turbulence[sooner, uint64(a), SIGMA_W]
+    sigma += column.later * (met.turbulence[after, uint64(b), SIGMA_W] - sigma)
+    scale = met.turbulence[sooner, uint64(a), TIMESCALE]
+    scale += column.later * (met.turbulence[after, uint64(b), TIMESCALE] - scale)
+    return sigma, scale * (1.0 / 60.0)
 
 
-@njit(cache=True, nogil=True)
-def mix(met, place, column, later, depth, zeta, ratio, stream, duration):
+@compiled(**SCALAR)
+def _layers_alike(met, column, foot):
+    """The layers at two times that are at the share of the mixed layer which a zeta is at between them."""
+    sooner, after = uint64(column.sooner), uint64(column.after)
+    share = foot / column.height
+    return (
+        layer_at(met, share * met.mixed_layer[sooner], met.extra[sooner]),
+        layer_at(met, share * met.mixed_layer[after], met.extra[after]),
+    )
+
+
+@compiled(**SCALAR)
+def passes(met, place, moment, column, layer, other, chance, sigma, other_sigma):
+    """Whether a particle passes from a layer to another: the flux of mixed air is the same both ways."""
+    here = layer_density(met, place, moment, layer, column.extra)
+    there = layer_density(met, place, moment, other, column.extra)
+    return chance * sigma * here < other_sigma * there
+
+
+@compiled(**SCALAR)
+def layer_density(met, place, moment, layer, extra):
+    """Density of dry air at the foot of a layer (at the lowest level in the lowest), kg m-3."""
+    if layer <= extra:
+        return blend(met, met.wind, place, moment, layer, DENSITY)
+    low = blend(met, met.wind, place, moment, layer - 1, DENSITY)
+    if layer > extra + 1:
+        return low
+    share = (THIN - 1.0) * met.heights[extra] / (met.heights[layer] - met.heights[extra])
+    return low + share * (blend(met, met.wind, place, moment, layer, DENSITY) - low)
+
+
+@compiled(**SCALAR)
+def mix(met, place, moment, column, depth, zeta, ratio, stream, duration):
     """
     Carry a particle up and down, and along with the wind, for `duration` minutes.
 
-    Its `zeta` and `ratio` = w'/sigma_w, the columns and rows that it comes along, minutes below `SURFACE_SHARE` of the
+    Its zeta and `ratio` = w'/sigma_w, the columns and rows that it comes along, minutes below `SURFACE_SHARE` of the
     mixed layer, the last sigma_w (m s-1) and time scale (min), the stream.
     """
-    mixed = mixed_layer(met, column, later)
-    extra = first_not_below(met, mixed / depth)
-    near_ground = SURFACE_SHARE * mixed / depth
-    layer = layer_at(met, zeta, extra)
-    low, high = layer_foot(met, layer, extra), layer_foot(met, layer + 1, extra)
-    sigma, scale = scales(met, column, later, layer, low, mixed)
+    near_ground = SURFACE_SHARE * column.height / depth
+    layer = layer_at(met, zeta, column.extra)
+    low, high = layer_foot(met, layer, column.extra), layer_foot(met, layer + 1, column.extra)
+    sigma, scale = scales(met, column, layer, low)
+    per_minute = 60.0 / depth
     level = -1
-    u_low = v_low = u_high = v_high = 0.0
+    u_low = v_low = u_more = v_more = 0.0
     east = north = below = 0.0
     rest = duration
-    per_minute = 60.0 / depth
     while rest > 0.0:
         step = SHARE * scale
         stream, chance = normal(stream)
@@ -103,60 +134,53 @@ def mix(met, place, column, later, depth, zeta, ratio, stream, duration):
             ratio = STAY * ratio + KICK * chance
         else:
             step = rest
-            stay = exp(-step / scale)
-            ratio = stay * ratio + sqrt(1.0 - stay * stay) * chance
+            ratio += sqrt(2.0 * step / scale) * chance - step / scale * ratio
         rest -= step
-        left = step
-        while left > 0.0:
-            end = zeta + ratio * sigma * per_minute * left
-            if low <= end < high:
-                zeta = end
-                break
-            edge = high if end >= high else low
-            left -= (edge - zeta) / (ratio * sigma * per_minute)
-            zeta = edge
-            other = layer + 1 if edge == high else layer - 1
-            if other < 0 or other > _LAST - 1:
-                ratio = -ratio
-                continue
-            other_low = layer_foot(met, other, extra)
-            other_sigma, other_scale = scales(met, column, later, other, other_low, mixed)
-            stream, chance = even(stream)
-            if chance * sigma < other_sigma * air_ratio(met, place, layer, other, extra):
-                layer, low, high = other, other_low, layer_foot(met, other + 1, extra)
-                sigma, scale = other_sigma, other_scale
-            else:
-                ratio = -ratio
+        end = zeta + ratio * sigma * per_minute * step
+        if (end >= low) & (end < high):
+            zeta = end
+        else:
+            left = step
+            while left > 0.0:
+                speed = ratio * sigma * per_minute
+                end = zeta + speed * left
+                if (end >= low) & (end < high):
+                    zeta = end
+                    break
+                up = end >= high
+                edge = high if up else low
+                left -= (edge - zeta) / speed
+                zeta = edge
+                other = layer + 1 if up else layer - 1
+                if (other < 0) | (other >= LEVELS):
+                    ratio = -ratio
+                    continue
+                other_low = layer_foot(met, other, column.extra)
+                other_sigma, other_scale = scales(met, column, other, other_low)
+                stream, chance = even(stream)
+                if passes(met, place, moment, column, layer, other, chance, sigma, other_sigma):
+                    layer, low, high = other, other_low, layer_foot(met, other + 1, column.extra)
+                    sigma, scale = other_sigma, other_scale
+                else:
+                    ratio = -ratio
         if zeta < near_ground:
             below += step
-        k = level_below(zeta)
+        index = height_index(zeta)
+        k = level_of(index)
         if k != level:
             level = k
-            u_low, v_low = blend(met, met.wind, place, k, U), blend(met, met.wind, place, k, V)
-            u_high, v_high = blend(met, met.wind, place, k + 1, U), blend(met, met.wind, place, k + 1, V)
+            u_low, v_low = (
+                blend(met, met.wind, place, moment, k, U),
+                blend(met, met.wind, place, moment, k, V),
+            )
+            u_more = blend(met, met.wind, place, moment, k + 1, U) - u_low
+            v_more = blend(met, met.wind, place, moment, k + 1, V) - v_low
         if zeta < BASE:
-            share = zeta / BASE * step
+            share = zeta * (1.0 / BASE) * step
             east += share * u_low
             north += share * v_low
         else:
-            share = height_index(zeta) - (k + 1)
-            east += step * (u_low + share * (u_high - u_low))
-            north += step * (v_low + share * (v_high - v_low))
+            share = index - (k + 1)
+            east += step * (u_low + share * u_more)
+            north += step * (v_low + share * v_more)
     return zeta, ratio, east, north, below, sigma, scale, stream
-
-
-@njit(cache=True, nogil=True)
-def air_ratio(met, place, layer, other, extra):
-    """Density of the air in another layer over that in this: each at the foot of its layer."""
-    return _density(met, place, other, extra) / _density(met, place, layer, extra)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _density(met, place, layer, extra):
-    if layer <= extra:
-        return blend(met, met.wind, place, layer, DENSITY)
-    low = blend(met, met.wind, place, layer - 1, DENSITY)
-    if layer > extra + 1:
-        return low
-    share = (THIN - 1.0) * met.heights[extra] / (met.heights[layer] - met.heights[extra])
-    return low + share * (blend(met, met.wind, place, layer, DENSITY) - low)

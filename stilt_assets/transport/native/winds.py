@@ -7,110 +7,155 @@ falls linearly to nothing at the ground. The mean step is Draxler and Hess's (19
 start and at the first guess of the end.
 """
 
-from math import floor, sqrt
+from math import sqrt
+from typing import Any, NamedTuple
 
-from numba import njit
+from numba import float32, uint64
 
+from stilt_assets.transport.native.compiled import compiled
 from stilt_assets.transport.native.layout import DENSITY, HEIGHTS, LEVELS, U, V, W
 
+SCALAR = {"forceinline": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "arcp"}}
 BASE = HEIGHTS[0]
-_FIRST, _TOP = 0, LEVELS - 2
+_HIGHEST = LEVELS - 2  # of the levels that have one above
+_LEFT, _RIGHT = 1.0, 2.0  # cells from the western and southern, and from the eastern and northern edge
 
 
-@njit(cache=True, nogil=True, inline="always")
+class Met(NamedTuple):
+    """Decoded meteorology with its columns in a row: time, then y, then x."""
+
+    wind: Any  # (column, level, WIND) float32, see `layout`
+    pressure: Any  # (column, level, 1) float32, hPa
+    turbulence: Any  # (column, level + 1, TURBULENCE) float32
+    extra: Any  # (column,) int8
+    mixed_layer: Any  # (column,) float32
+    depth: Any  # (y * x,) float64, metres above ground per m of zeta
+    earth: Any  # (y * x, EARTH) float64, see `engine`
+    heights: Any  # (level,) float64, zeta
+    nx: int
+    ny: int
+    times: int
+    first: int  # minutes since 1970
+    spacing: int  # minutes
+    projection: tuple[float, float, float, float, float, float]
+
+
+class Moment(NamedTuple):
+    """A minute between two times."""
+
+    columns: int  # before the first of the time before it
+    later: float  # share of the time after it
+
+
+class Place(NamedTuple):
+    """A place between four columns."""
+
+    ground: int  # number of the south-western of them
+    east: float  # shares of the eastern and of the northern ones
+    north: float
+
+
+@compiled(**SCALAR)
+def moment_of(met, minute):
+    """A minute since 1970 within the meteorology's times."""
+    time = min((minute - met.first) // met.spacing, met.times - 2)
+    return Moment(time * met.nx * met.ny, (minute - met.first) / met.spacing - time)
+
+
+@compiled(**SCALAR)
+def place_of(met, x, y):
+    """A place that is within the columns (`inside`)."""
+    column, row = int(x), int(y)
+    return Place(row * met.nx + column, x - column, y - row)
+
+
+@compiled(**SCALAR)
+def inside(met, x, y):
+    """Whether a particle flies on: a cell within the western and southern edge, two within the others."""
+    return (x >= _LEFT) & (y >= _LEFT) & (x < met.nx - _RIGHT) & (y < met.ny - _RIGHT)
+
+
+@compiled(**SCALAR)
 def height_index(zeta):
     """Levels below a zeta, with a fraction: k + 1 at `HEIGHTS[k]`."""
     return (25.0 + sqrt(25.0 + 120.0 * zeta)) * (1.0 / 60.0)
 
 
-@njit(cache=True, nogil=True, inline="always")
-def level_below(zeta):
-    """k of the highest of the levels that are not above a zeta, 0 below all of them."""
-    return min(max(int(height_index(zeta)) - 1, _FIRST), _TOP)
+@compiled(**SCALAR)
+def level_of(index):
+    """k of the highest of the levels that are not above a height index, 0 below all of them."""
+    return min(max(int(index) - 1, 0), _HIGHEST)
 
 
-@njit(cache=True, nogil=True)
-def place_of(met, x, y, minute):
-    """
-    The column west and south of a place at the time before a minute, and shares of the east, the north and the later.
-
-    A particle that flies is always within the columns (`inside`); minutes are within the times.
-    """
-    column, row = int(x), int(y)
-    since = (minute - met.first) / met.spacing
-    time = min(int(floor(since)), met.times - 2)
-    here = (time * met.ny + row) * met.nx + column
-    return here, x - column, y - row, since - time
-
-
-@njit(cache=True, nogil=True, inline="always")
-def blend(met, field, place, level, item):
-    """A field at a place and on a level."""
-    here, east, north, later = place
-    there = here + met.nx * met.ny
-    above = here + met.nx
-    beyond = there + met.nx
-    a = field[here, level, item] + east * (field[here + 1, level, item] - field[here, level, item])
-    b = field[above, level, item] + east * (field[above + 1, level, item] - field[above, level, item])
-    c = field[there, level, item] + east * (field[there + 1, level, item] - field[there, level, item])
-    d = field[beyond, level, item] + east * (field[beyond + 1, level, item] - field[beyond, level, item])
-    sooner = a + north * (b - a)
-    return sooner + later * (c + north * (d - c) - sooner)
-
-
-@njit(cache=True, nogil=True)
-def wind(met, x, y, zeta, minute):
-    """u and v in cells and w in m of zeta per minute."""
-    place = place_of(met, x, y, minute)
-    if zeta < BASE:
-        share = max(zeta, 0.0) / BASE
-        return (
-            share * blend(met, met.wind, place, 0, U),
-            share * blend(met, met.wind, place, 0, V),
-            share * blend(met, met.wind, place, 0, W),
-        )
-    k = level_below(zeta)
-    share = height_index(zeta) - (k + 1)
-    u, v, w = (blend(met, met.wind, place, k, U), blend(met, met.wind, place, k, V), blend(met, met.wind, place, k, W))
-    return (
-        u + share * (blend(met, met.wind, place, k + 1, U) - u),
-        v + share * (blend(met, met.wind, place, k + 1, V) - v),
-        w + share * (blend(met, met.wind, place, k + 1, W) - w),
-    )
-
-
-@njit(cache=True, nogil=True)
-def drift(met, x, y, zeta, minute):
-    """Where the mean wind brings a particle from within the minute back: x, y, zeta."""
-    u, v, w = wind(met, x, y, zeta, minute)
-    if not inside(met, x - u, y - v):
-        return x - u, y - v, zeta - w
-    u2, v2, w2 = wind(met, x - u, y - v, max(zeta - w, 0.0), minute - 1)
-    return x - 0.5 * (u + u2), y - 0.5 * (v + v2), max(zeta - 0.5 * (w + w2), 0.0)
-
-
-@njit(cache=True, nogil=True)
-def inside(met, x, y):
-    """Whether a particle flies on: a cell within the western and southern edge, two within the others."""
-    return x >= 1.0 and y >= 1.0 and x < met.nx - 2 and y < met.ny - 2
-
-
-@njit(cache=True, nogil=True)
-def depth_of(met, place):
-    """Metres above ground per m of zeta, below 1."""
-    here, east, north, _ = place
-    ground = here % (met.nx * met.ny)
-    a = met.depth[ground] + east * (met.depth[ground + 1] - met.depth[ground])
-    north_of = ground + met.nx
-    b = met.depth[north_of] + east * (met.depth[north_of + 1] - met.depth[north_of])
+@compiled(**SCALAR)
+def blend(met, field, place, moment, level, item):
+    """A field at a place, a moment and on a level."""
+    # Unsigned: numba looks whether a signed index counts from the end.
+    sooner, k = uint64(moment.columns + place.ground), uint64(level)
+    after = uint64(moment.columns + place.ground + met.nx * met.ny)
+    one, row = uint64(1), uint64(met.nx)
+    east, north, later = float32(place.east), float32(place.north), float32(moment.later)
+    a, b = field[sooner, k, item], field[sooner + row, k, item]
+    c, d = field[after, k, item], field[after + row, k, item]
+    a += east * (field[sooner + one, k, item] - a)
+    b += east * (field[sooner + row + one, k, item] - b)
+    c += east * (field[after + one, k, item] - c)
+    d += east * (field[after + row + one, k, item] - d)
+    a += later * (c - a)
+    b += later * (d - b)
     return a + north * (b - a)
 
 
-@njit(cache=True, nogil=True)
-def air(met, place, zeta):
+@compiled(**SCALAR)
+def wind(met, place, moment, zeta):
+    """u and v in cells and w in m of zeta per minute."""
+    index = height_index(zeta)
+    k = level_of(index)
+    u, v, w = (
+        blend(met, met.wind, place, moment, k, U),
+        blend(met, met.wind, place, moment, k, V),
+        blend(met, met.wind, place, moment, k, W),
+    )
+    if zeta < BASE:
+        share = zeta * (1.0 / BASE)
+        return share * u, share * v, share * w
+    share = index - (k + 1)
+    return (
+        u + share * (blend(met, met.wind, place, moment, k + 1, U) - u),
+        v + share * (blend(met, met.wind, place, moment, k + 1, V) - v),
+        w + share * (blend(met, met.wind, place, moment, k + 1, W) - w),
+    )
+
+
+@compiled(**SCALAR)
+def drift(met, place, now, before, x, y, zeta):
+    """Where the mean wind has brought a particle from, a minute ago: x, y, zeta."""
+    u, v, w = wind(met, place, now, zeta)
+    if not inside(met, x - u, y - v):
+        return x - u, y - v, zeta
+    there = place_of(met, x - u, y - v)
+    u2, v2, w2 = wind(met, there, before, max(zeta - w, 0.0))
+    return x - 0.5 * (u + u2), y - 0.5 * (v + v2), max(zeta - 0.5 * (w + w2), 0.0)
+
+
+@compiled(**SCALAR)
+def over_ground(met, field, place, item):
+    """A field that has neither height nor time."""
+    g, one, row = uint64(place.ground), uint64(1), uint64(met.nx)
+    a, b = field[g, item], field[g + row, item]
+    a += place.east * (field[g + one, item] - a)
+    b += place.east * (field[g + row + one, item] - b)
+    return a + place.north * (b - a)
+
+
+@compiled(**SCALAR)
+def air(met, place, moment, zeta):
     """Pressure, hPa, and density of dry air, kg m-3: linear in height, and on below the lowest level."""
-    k = level_below(zeta)
+    k = level_of(height_index(zeta))
     share = (zeta - met.heights[k]) / (met.heights[k + 1] - met.heights[k])
-    low, high = blend(met, met.pressure, place, k, 0), blend(met, met.pressure, place, k + 1, 0)
-    light, dense = blend(met, met.wind, place, k + 1, DENSITY), blend(met, met.wind, place, k, DENSITY)
-    return low + share * (high - low), dense + share * (light - dense)
+    low = blend(met, met.pressure, place, moment, k, 0)
+    dense = blend(met, met.wind, place, moment, k, DENSITY)
+    return (
+        low + share * (blend(met, met.pressure, place, moment, k + 1, 0) - low),
+        dense + share * (blend(met, met.wind, place, moment, k + 1, DENSITY) - dense),
+    )
