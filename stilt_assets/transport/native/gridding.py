@@ -6,15 +6,16 @@ rows which were kept give the same cells as the pass that made them. The grid's 
 position of four decimals often lies on one.
 """
 
+from collections.abc import Mapping
 from math import cos, exp, floor, radians, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from stilt_assets.grid import Cells, Grid
 from stilt_assets.particles import STEPS
+from stilt_assets.transport.native.compiled import compiled
 
 Shorts = npt.NDArray[np.int16]
 Integers = npt.NDArray[np.int32]
@@ -64,7 +65,7 @@ def no_spread(minutes: int) -> Spread:
     return Spread(np.zeros(minutes, np.int64), np.zeros(minutes), np.zeros(minutes))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def note_spread(spread: Spread, minute: int, lon: Integers, lat: Integers, turn: bool) -> None:
     """
     Note the spread of the particles at `lon`, `lat` (particle,), in steps, in a minute counted from 1.
@@ -90,7 +91,7 @@ def note_spread(spread: Spread, minute: int, lon: Integers, lat: Integers, turn:
         spread.variance[minute - 1] = max(squares, 0.0) / (count - 1) / (_STEPS * _STEPS)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def widths_of(spread: Spread) -> Floats:
     """
     Widths (minutes,) of the smoothing kernel, degrees, for the time since each particle's first row (STILT-R's rule).
@@ -139,13 +140,13 @@ def _lines(low: float, high: float, cells: int, step: float, widest: float, *, t
     return Lines(low - pad * step, step, pad, cells, low - half * step, high + half * step, turn)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _half(width: float, step: float) -> int:
     """Cells from a kernel's middle to its end."""
     return int(min(floor(3.0 * width / step), _WIDEST))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _kernel(width: float, step: float) -> Floats:
     """One side of the smoothing kernel (2 half + 1,): its sum is 1."""
     half = _half(width, step)
@@ -156,7 +157,7 @@ def _kernel(width: float, step: float) -> Floats:
     return side / side.sum()
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _layer(
     rows: Rows, first: int, last: int, widths: Floats, omega: Floats, x: Lines, y: Lines
 ) -> tuple[Shorts, Shorts, Singles]:
@@ -185,7 +186,7 @@ def _layer(
     return _not_zero(layer, reached[0], reached[2])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _places(rows: Rows, first: int, last: int, widths: Floats, x: Lines, y: Lines, places: Integers) -> tuple[Box, Box]:
     """
     Put down the row and column of each row's cell: `places` (2, row).
@@ -214,13 +215,13 @@ def _places(rows: Rows, first: int, last: int, widths: Floats, x: Lines, y: Line
     return (south, north, west, east), reached
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _degrees(steps: int, turn: bool) -> float:
     place = steps / _STEPS
     return (place % 360.0 + 360.0) % 360.0 if turn else place
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _cell(place: float, lines: Lines) -> int:
     """The cell that holds a place, counted from the grid's first."""
     i = int((place - lines.start) / lines.step)
@@ -231,7 +232,7 @@ def _cell(place: float, lines: Lines) -> int:
     return i - lines.pad
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _stamp(layer: Floats, row: int, column: int, share: Any, along: Floats, across: Floats) -> None:
     """Add a share, smoothed around its cell; what falls beside the layer is lost."""
     up, out = len(along) // 2, len(across) // 2
@@ -242,7 +243,7 @@ def _stamp(layer: Floats, row: int, column: int, share: Any, along: Floats, acro
             layer[i, j] += part * across[j - column + out]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _not_zero(layer: Floats, south: int, west: int) -> tuple[Shorts, Shorts, Singles]:
     """Cells of a layer whose influence is not zero in single precision, from south to north, west to east."""
     count = 0
@@ -259,21 +260,41 @@ def _not_zero(layer: Floats, south: int, west: int) -> tuple[Shorts, Shorts, Sin
     return y, x, foot
 
 
+@compiled
+def difference_of_halves(rows: Rows, omega: Floats, west: float, span: float, south: float, north: float) -> float:
+    """The influence inside a grid of particles of even number less that of odd ones, before smoothing."""
+    halves = np.zeros(2)
+    for each in range(len(rows.foot)):
+        lon, lat = rows.lon[each] / _STEPS, rows.lat[each] / _STEPS
+        turns = np.rint((west + span / 2 - lon) / 360.0)
+        lon = lon + 360.0 * turns if turns != 0.0 else lon
+        if west <= lon < west + span and south <= lat < north:
+            halves[rows.particle[each] % 2] += rows.foot[each] * omega[rows.particle[each] - 1]
+    return halves[0] - halves[1]
+
+
 # ---- rows that were kept
 
 
-def kept_rows(kept: dict[str, np.ndarray], minutes: int, grid: Grid) -> tuple[Rows, Spread]:
+def kept_rows(kept: Mapping[str, np.ndarray], grid: Grid) -> tuple[Rows, Spread]:
     """Rows in the order of minutes, and their spread, of particles in their kept form."""
+    minutes = -int(kept["age"].min(initial=0))
     start, order = _by_minute(kept["age"], minutes)
     rows = Rows(start, *(kept[name][order] for name in ("particle", "lon", "lat", "foot")))
-    spread = no_spread(minutes)
+    return rows, _spread_of(rows, crosses(grid))
+
+
+@compiled
+def _spread_of(rows: Rows, turn: bool) -> Spread:
+    minutes = len(rows.start) - 1
+    spread = Spread(np.zeros(minutes, np.int64), np.zeros(minutes), np.zeros(minutes))
     for minute in range(1, minutes + 1):
-        there = slice(start[minute - 1], start[minute])
-        note_spread(spread, minute, rows.lon[there], rows.lat[there], crosses(grid))
-    return rows, spread
+        begin, end = rows.start[minute - 1], rows.start[minute]
+        note_spread(spread, minute, rows.lon[begin:end], rows.lat[begin:end], turn)
+    return spread
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _by_minute(age: Shorts, minutes: int) -> tuple[Longs, Longs]:
     """The first row of each minute in the order of minutes, and that order; rows of a minute keep theirs."""
     start, order = np.zeros(minutes + 1, np.int64), np.empty(len(age), np.int64)

@@ -6,15 +6,15 @@ those that touched the ground's air, which are all that gridding needs. And, for
 whether it came near an end of the meteorology.
 """
 
-from math import exp, sqrt
+from math import exp, inf, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from stilt_assets.meteorology.proof import Edges
 from stilt_assets.meteorology.rule import ENDS_BEFORE, NEAR
 from stilt_assets.particles import STEPS
+from stilt_assets.transport.native.compiled import compiled
 from stilt_assets.transport.native.gridding import (
     Floats,
     Integers,
@@ -44,6 +44,9 @@ class Ends(NamedTuple):
     felt_from: Singles  # (y, x) m above ground, where the lid is felt; (0, 0) if not known
 
 
+UNBOUNDED = Ends(-inf, -inf, inf, inf, np.zeros((0, 0), "f4"))
+
+
 class Log(NamedTuple):
     """What is noted. Arrays of rows are longer than what is in them."""
 
@@ -71,8 +74,8 @@ class Log(NamedTuple):
 
 def ends_of(edges: Edges) -> Ends:
     """The same as arrays and numbers that compiled code reads."""
-    grid, far = edges.grid, float("inf")
-    west, south, east, north = (ENDS_BEFORE[side] + NEAR if cut else -far for side, cut in enumerate(edges.cut))
+    grid = edges.grid
+    west, south, east, north = (float(ENDS_BEFORE[side] + NEAR) if cut else -inf for side, cut in enumerate(edges.cut))
     felt = np.zeros((0, 0), "f4") if edges.felt_from is None else edges.felt_from.astype("f4")
     return Ends(west, south, grid.nx - 1.0 - east, grid.ny - 1.0 - north, felt)
 
@@ -112,7 +115,7 @@ def _longer(values: np.ndarray, used: int, size: int) -> np.ndarray:
     return longer
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def note_minute(minute: int, flight: Any, ends: Ends, log: Log) -> None:
     """Note a minute, counted from 1, after which `flight` shows its particles; for each only up to its last."""
     row, there = log.start[minute - 1], 0
@@ -136,7 +139,7 @@ def note_minute(minute: int, flight: Any, ends: Ends, log: Log) -> None:
     note_spread(log.spread, minute, log.there[0, :there], log.there[1, :there], log.turn)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _note_ends(i: int, flight: Any, ends: Ends, log: Log) -> None:
     x, y = flight.x[i], flight.y[i]
     if not (ends.low_x <= x <= ends.high_x and ends.low_y <= y <= ends.high_y):
@@ -148,7 +151,7 @@ def _note_ends(i: int, flight: Any, ends: Ends, log: Log) -> None:
             log.high[i] = 1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _note_more(row: int, i: int, flight: Any, log: Log) -> None:
     if log.kept:
         log.zagl[row], log.pressure[row] = log.last_zagl[i], log.last_pressure[i]
@@ -157,7 +160,7 @@ def _note_more(row: int, i: int, flight: Any, log: Log) -> None:
         log.extra[row, 3], log.extra[row, 4], log.extra[row, 5] = flight.samt[i], flight.sigw[i], flight.tlgr[i]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _corrected(minute: int, i: int, flight: Any, log: Log) -> float:
     """
     A particle's `foot`, diluted in no more air than its plume has reached (STILT-R's `calc_plume_dilution`).
@@ -193,7 +196,7 @@ def kept_of(log: Log) -> dict[str, np.ndarray]:
     return kept | {name: log.extra[order, k] for k, name in enumerate(EXTRA)} if log.kept > 1 else kept
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _by_particle(start: Longs, particle: Shorts, count: int) -> tuple[Shorts, Longs]:
     """Ages of rows that come by minute and particle, and their order by hour, particle and minute."""
     age, order = np.empty(len(particle), np.int16), np.empty(len(particle), np.int64)
