@@ -24,6 +24,9 @@ class SceneStatus:
     dropped: dict[str, int]
     gaps: int  # rows of the Jacobian without a footprint, because their pixels failed
     closed: str | None  # UTC, when all pixels had an outcome
+    transport: str  # the model that moved the particles, and why if there was a choice
+    guard: str  # what the model that is trusted said of the particles; empty if it was not asked
+    doubtful: bool  # whether it did not agree
 
     def as_json(self) -> dict[str, Any]:
         """The same as JSON values."""
@@ -43,6 +46,7 @@ def status_of(store: Store, key: str) -> SceneStatus:
     done = store.packs(store.result(key, name), "outcomes") if name else []
     packs = -(-total // record.results[name]["pack_pixels"]) if name else 0
     state = _state(record)
+    told = {} if record.under_way else (record.result_of("footprints") or {}).get("summary", {})
     return SceneStatus(
         scene=key,
         state=state,
@@ -56,6 +60,9 @@ def status_of(store: Store, key: str) -> SceneStatus:
         dropped=pixels.get("dropped", {}),
         gaps=(record.result_of("jacobian") or {}).get("summary", {}).get("gaps", 0) if state == "done" else 0,
         closed=None if record.under_way or not name else record.results[name].get("closed"),
+        transport=told.get("transport", ""),
+        guard=told.get("guard", ""),
+        doubtful=not told.get("guard_agrees", True),
     )
 
 
