@@ -18,6 +18,7 @@ _STEP = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _S30, _S27, _S31, _S11, _ONE = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11), np.uint64(1)
 _UNIT = 2.0**-53
+RELEASE, _HEIGHT = 2**62, 2**62 + 1  # in the place of a minute: draws that a particle starts with, of its height
 _LAYERS = 128
 _MASK = np.uint64(_LAYERS - 1)
 _EDGE = 3.442619855899  # where the tail begins, for 128 layers
@@ -100,3 +101,14 @@ def _tail(stream: int) -> tuple[int, float]:
         x = -log(u) / _EDGE
         if -2.0 * log(v) > x * x:
             return stream, _EDGE + x
+
+
+@compiled
+def slab_height(seed: int, particle: int, particles: int, bottom: float, top: float) -> float:
+    """
+    Where in a column a particle starts, m above ground: somewhere in a slab of its own, the lowest first.
+
+    There is one slab more than there are particles, and the highest stays empty, as in `hycs_std`.
+    """
+    _, u = even(stream_of(uint64(seed), uint64(particle), uint64(_HEIGHT)))
+    return bottom + (particle + u) * (top - bottom) / (particles + 1)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from numba import uint64
 
 from stilt_assets.transport.native.compiled import compiled
-from stilt_assets.transport.native.draws import normal, stream_of
+from stilt_assets.transport.native.draws import RELEASE, normal, stream_of
 from stilt_assets.transport.native.geometry import metres_per_cell, to_degrees, to_grid
 from stilt_assets.transport.native.layout import DENSITY, HEIGHTS, LID, SIGMA_W, Decoded
 from stilt_assets.transport.native.turbulence import SURFACE_SHARE, column_of, layer_at, mix
@@ -36,7 +36,6 @@ FRESH = sqrt(1.0 - MEMORY * MEMORY)
 MOLAR_MASS = 0.02886  # kg mol-1
 EARTH = ("lon", "lat", "per_x", "per_y", "bend_x_lon", "bend_x_lat", "bend_y_lon", "bend_y_lat")
 LON, LAT, PER_X, PER_Y, BEND_X, _, BEND_Y, _ = range(len(EARTH))  # PER: cells per minute of a wind of 1 m s-1
-AT_RELEASE = -1  # the minute of the draws that particles start with
 
 
 class Flight(NamedTuple):
@@ -123,7 +122,7 @@ def start(met, flight, i, seed, longitude, latitude, height, minute):
     zeta = height / over_ground(met, met.depth, place, 0)
     flight.x[i], flight.y[i], flight.zeta[i] = x, y, zeta
     flight.lon[i], flight.lat[i], flight.zagl[i] = longitude, latitude, height
-    stream = stream_of(uint64(seed), uint64(i), uint64(AT_RELEASE))
+    stream = stream_of(uint64(seed), uint64(i), uint64(RELEASE))
     stream, flight.ratio[i] = normal(stream)
     sigma = horizontal_sigma(met, place, moment, column_of(met, x, y, moment), zeta)
     stream, chance = normal(stream)
@@ -157,18 +156,18 @@ def air_below(met, place, moment, zeta):
 @compiled(**SCALAR)
 def move(met, flight, i, seed, age, now, before):
     """
-    One particle from a minute to the minute before; 1, or 0 if it has left.
+    One particle from a minute to the minute before; 1, or 0 if it had left. Its last minute is the one in which it leaves.
 
     The mean wind is taken twice: for the way of a particle that turbulence leaves alone, and again at the heights that
     turbulence brings it to, half a minute along the profile where it was and half where it would be.
     """
-    stream = stream_of(uint64(seed), uint64(i), uint64(age))
     x, y, ratio = flight.x[i], flight.y[i], flight.ratio[i]
-    place = place_of(met, x, y)
-    mean_x, mean_y, zeta = drift(met, place, now, before, x, y, flight.zeta[i])
-    if not inside(met, mean_x, mean_y):
+    if not inside(met, x, y):
         flight.flies[i] = 0
         return 0
+    stream = stream_of(uint64(seed), uint64(i), uint64(age))
+    place = place_of(met, x, y)
+    mean_x, mean_y, zeta = drift(met, place, now, before, x, y, flight.zeta[i])
     moment, column = now, column_of(met, x, y, now)
     foot = below = mixed = sigma = scale = 0.0
     for half in range(2):
@@ -190,9 +189,6 @@ def move(met, flight, i, seed, age, now, before):
     flight.gust_y[i] = MEMORY * flight.gust_y[i] + FRESH * sigma_u * chance
     x -= flight.gust_x[i] * over_ground(met, met.earth, place, PER_X)
     y -= flight.gust_y[i] * over_ground(met, met.earth, place, PER_Y)
-    if not inside(met, x, y):
-        flight.flies[i] = 0
-        return 0
     flight.x[i], flight.y[i], flight.zeta[i], flight.ratio[i] = x, y, zeta, ratio
     flight.foot[i], flight.samt[i] = foot * (60.0 * MOLAR_MASS), below
     flight.mlht[i], flight.sigw[i], flight.tlgr[i] = mixed, sigma, scale * 60.0
@@ -204,10 +200,10 @@ def move(met, flight, i, seed, age, now, before):
 def move_still(met, flight, i, now, before):
     """One particle along the mean wind alone (`nturb=1`); 1, or 0 if it has left."""
     x, y = flight.x[i], flight.y[i]
-    x, y, zeta = drift(met, place_of(met, x, y), now, before, x, y, flight.zeta[i])
     if not inside(met, x, y):
         flight.flies[i] = 0
         return 0
+    x, y, zeta = drift(met, place_of(met, x, y), now, before, x, y, flight.zeta[i])
     flight.x[i], flight.y[i], flight.zeta[i] = x, y, zeta
     tell(met, flight, i, before)
     return 1

@@ -55,6 +55,16 @@ class Place(NamedTuple):
     north: float
 
 
+class Breeze(NamedTuple):
+    """Wind between two levels, cells per minute."""
+
+    level: int  # height index of the lower one
+    u: float  # at the lower one
+    v: float
+    u_more: float  # at the upper one, less that
+    v_more: float
+
+
 @compiled(**SCALAR)
 def moment_of(met, minute):
     """A minute since 1970 within the meteorology's times."""
@@ -64,15 +74,15 @@ def moment_of(met, minute):
 
 @compiled(**SCALAR)
 def place_of(met, x, y):
-    """A place that is within the columns (`inside`)."""
-    column, row = int(x), int(y)
+    """A place, or beyond the outermost columns the straight line through them."""
+    column, row = min(max(int(x), 0), met.nx - 2), min(max(int(y), 0), met.ny - 2)
     return Place(row * met.nx + column, x - column, y - row)
 
 
 @compiled(**SCALAR)
 def inside(met, x, y):
-    """Whether a particle flies on: a cell within the western and southern edge, two within the others."""
-    return (x >= _LEFT) & (y >= _LEFT) & (x < met.nx - _RIGHT) & (y < met.ny - _RIGHT)
+    """Whether a particle flies on: at least a cell within the western and southern edge, two within the others."""
+    return (x >= _LEFT) & (y >= _LEFT) & (x <= met.nx - 1 - _RIGHT) & (y <= met.ny - 1 - _RIGHT)
 
 
 @compiled(**SCALAR)
@@ -109,30 +119,33 @@ def blend(met, field, place, moment, level, item):
 @compiled(**SCALAR)
 def wind(met, place, moment, zeta):
     """u and v in cells and w in m of zeta per minute."""
-    index = height_index(zeta)
-    k = level_of(index)
-    u, v, w = (
-        blend(met, met.wind, place, moment, k, U),
-        blend(met, met.wind, place, moment, k, V),
-        blend(met, met.wind, place, moment, k, W),
-    )
-    if zeta < BASE:
-        share = zeta * (1.0 / BASE)
-        return share * u, share * v, share * w
-    share = index - (k + 1)
-    return (
-        u + share * (blend(met, met.wind, place, moment, k + 1, U) - u),
-        v + share * (blend(met, met.wind, place, moment, k + 1, V) - v),
-        w + share * (blend(met, met.wind, place, moment, k + 1, W) - w),
-    )
+    breeze = breeze_of(met, place, moment, level_of(height_index(zeta)))
+    u, v = along(breeze, zeta)
+    k = breeze.level - 1
+    w = blend(met, met.wind, place, moment, k, W)
+    share = max(height_index(zeta) - breeze.level, 0.0)
+    return u, v, min(zeta * (1.0 / BASE), 1.0) * w + share * (blend(met, met.wind, place, moment, k + 1, W) - w)
+
+
+@compiled(**SCALAR)
+def breeze_of(met, place, moment, k):
+    """The wind over a place between level k and the next."""
+    u, v = blend(met, met.wind, place, moment, k, U), blend(met, met.wind, place, moment, k, V)
+    u_more = blend(met, met.wind, place, moment, k + 1, U) - u
+    return Breeze(k + 1, u, v, u_more, blend(met, met.wind, place, moment, k + 1, V) - v)
+
+
+@compiled(**SCALAR)
+def along(breeze, zeta):
+    """u and v at a zeta that is between the levels of a breeze, or below them all: cells per minute."""
+    share, slow = max(height_index(zeta) - breeze.level, 0.0), min(zeta * (1.0 / BASE), 1.0)
+    return slow * breeze.u + share * breeze.u_more, slow * breeze.v + share * breeze.v_more
 
 
 @compiled(**SCALAR)
 def drift(met, place, now, before, x, y, zeta):
     """Where the mean wind has brought a particle from, a minute ago: x, y, zeta."""
     u, v, w = wind(met, place, now, zeta)
-    if not inside(met, x - u, y - v):
-        return x - u, y - v, zeta
     there = place_of(met, x - u, y - v)
     u2, v2, w2 = wind(met, there, before, max(zeta - w, 0.0))
     return x - 0.5 * (u + u2), y - 0.5 * (v + v2), max(zeta - 0.5 * (w + w2), 0.0)
