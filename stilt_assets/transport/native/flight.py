@@ -18,6 +18,7 @@ from stilt_assets.particles import column_weights, releases_of
 from stilt_assets.receptor import Kernel, Receptor
 from stilt_assets.simulation import Flown, Limits, Simulation, seed_of
 from stilt_assets.transport.native.compiled import compiled
+from stilt_assets.transport.native.draws import slab_height
 from stilt_assets.transport.native.engine import Flight, Met, fly_minute, new_flight, start
 from stilt_assets.transport.native.gridding import Floats, cells_of, crosses, difference_of_halves
 from stilt_assets.transport.native.log import (
@@ -32,6 +33,8 @@ from stilt_assets.transport.native.log import (
     rows_of,
     with_room,
 )
+
+Column = tuple[float, float, float, float]  # longitude, latitude, degrees; bottom and top, m above ground
 
 _HOUR = 60  # minutes
 
@@ -56,7 +59,7 @@ class Course:
 
     @property
     def release_heights(self) -> Floats:
-        """Heights (particle,) that particles start from, m above ground: the middles of even slabs of the column."""
+        """Heights (particle,) that particles stand for, m above ground: the middles of even slabs of the column."""
         receptor, count = self.receptor, self.simulation.particles
         return np.linspace(receptor.bottom, receptor.top, 2 * count + 1)[1::2]
 
@@ -79,7 +82,7 @@ def made_ready(met: Met) -> None:
     """Compile what flies and grids, or load it as it was kept, so that no pixel's time is spent on it."""
     nobody = new_flight(0)
     log = new_log(np.zeros(0), 1, "endpoints", turn=False)
-    _start_all(met, nobody, np.uint64(0), 0.0, 0.0, np.zeros(0), 0)
+    _start_all(met, nobody, np.uint64(0), (0.0, 0.0, 0.0, 0.0), 0)
     _fly_on(met, nobody, np.uint64(0), 0, 1, 1, UNBOUNDED, log)
     rows, grid = rows_of(log), Grid(0.0, 0.0, 1.0, 1.0, 1.0)
     cells_of(rows, log.spread, np.zeros(0), grid, 0)
@@ -131,21 +134,22 @@ def _released(course: Course) -> Flight:
         raise TransportError("meteorology_ends", f"the meteorology has no hours {missing}, which the pixel needs")
     flight = new_flight(course.simulation.particles)
     seed = np.uint64(seed_of(receptor, course.simulation))
-    if not _start_all(met, flight, seed, receptor.longitude, receptor.latitude, course.release_heights, release):
+    column = (receptor.longitude, receptor.latitude, receptor.bottom, receptor.top)
+    if not _start_all(met, flight, seed, column, release):
         place = f"{receptor.longitude:.4f} E, {receptor.latitude:.4f} N"
         raise TransportError("outside_meteorology", f"{place} lies outside the meteorology's {met.nx}x{met.ny} cells")
     return flight
 
 
 @compiled
-def _start_all(
-    met: Met, flight: Flight, seed: np.uint64, longitude: float, latitude: float, heights: Floats, minute: int
-) -> bool:
+def _start_all(met: Met, flight: Flight, seed: np.uint64, column: Column, minute: int) -> bool:
     """Put all particles to their places; whether those are inside the meteorology."""
-    inside = 0
-    for i in range(len(heights)):
-        inside += start(met, flight, i, seed, longitude, latitude, heights[i], minute)
-    return inside == len(heights)
+    longitude, latitude, bottom, top = column
+    inside, count = 0, len(flight.flies)
+    for i in range(count):
+        height = slab_height(seed, i, count, bottom, top)
+        inside += start(met, flight, i, seed, longitude, latitude, height, minute)
+    return inside == count
 
 
 def _releases(course: Course, flight: Flight, flying: int) -> dict[str, np.ndarray]:
