@@ -156,7 +156,7 @@ def air_below(met, place, moment, zeta):
 @compiled(**SCALAR)
 def move(met, flight, i, seed, age, now, before):
     """
-    One particle from a minute to the minute before; 1, or 0 if it had left. Its last minute is the one in which it leaves.
+    One particle from a minute to the minute before; 1, or 0 if it had left: the minute it leaves in is its last.
 
     The mean wind is taken twice: for the way of a particle that turbulence leaves alone, and again at the heights that
     turbulence brings it to, half a minute along the profile where it was and half where it would be.
@@ -244,4 +244,13 @@ def fly_still(met, flight, minute):
     for i in range(len(flight.flies)):
         if flight.flies[i] == 1:
             flying += move_still(met, flight, i, now, before)
+    return flying
+
+
+@compiled(error_model="numpy")
+def fly_back(met, flight, seed, release, minutes):
+    """All particles of a receptor from their release back by so many minutes; how many fly on."""
+    flying = 0
+    for age in range(minutes):
+        flying = fly_minute(met, flight, seed, age, release - age)
     return flying

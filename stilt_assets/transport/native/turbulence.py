@@ -15,7 +15,7 @@ from numba import uint64
 from stilt_assets.transport.native.compiled import compiled
 from stilt_assets.transport.native.draws import even, normal
 from stilt_assets.transport.native.layout import DENSITY, LEVELS, SIGMA_W, TIMESCALE
-from stilt_assets.transport.native.winds import SCALAR, blend, along, breeze_of, height_index, level_of
+from stilt_assets.transport.native.winds import SCALAR, along, blend, breeze_of, height_index, level_of
 
 SHARE = 0.1  # `tlfrac`: a sub-step's share of the time scale
 THIN = 1.05  # the extra level's height over that of the level below it
