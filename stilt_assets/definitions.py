@@ -33,6 +33,7 @@ defs = dg.Definitions(
     asset_checks=[
         checks.few_pixels_lost,
         checks.crop_was_large_enough,
+        checks.native_agrees_with_hysplit,
         checks.no_gaps,
         checks.jacobian_is_physical,
     ],

@@ -82,3 +82,17 @@ class Grid:
         across = -(-self.nlon // cells)
         rows, columns = np.divmod(np.arange(self.nlat * self.nlon), self.nlon)
         return (rows // cells) * across + columns // cells
+
+
+@dataclass(frozen=True)
+class Cells:
+    """
+    A footprint: cells that are not zero, in time order (hours back descending), then south to north, west to east.
+
+    `hour` 0 is the UTC hour in which the particles set out backward, 1 the hour before, and so on.
+    """
+
+    hour: np.ndarray  # (n,) int8
+    y: np.ndarray  # (n,) int16
+    x: np.ndarray  # (n,) int16
+    foot: np.ndarray  # (n,) float32, ppm m2 s µmol-1

@@ -20,7 +20,7 @@ import numpy as np
 
 from stilt_assets.errors import DamagedError, StoreError
 from stilt_assets.faults import intact
-from stilt_assets.footprint import CORE, FULL
+from stilt_assets.particles import CORE, FULL
 from stilt_assets.simulation import Outcome, Simulation, Status
 from stilt_assets.store import Store
 from stilt_assets.table import (

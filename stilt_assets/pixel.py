@@ -12,13 +12,14 @@ from time import monotonic
 import numpy as np
 
 from stilt_assets.errors import TransportError
-from stilt_assets.footprint import STEPS, column_weights, endpoints_of, grid_particles, kept_form, mc_error, releases_of
+from stilt_assets.footprint import grid_particles, mc_error
 from stilt_assets.grid import Grid
 from stilt_assets.meteorology.proof import Edges
 from stilt_assets.pack import Packs
+from stilt_assets.particles import STEPS, column_weights, endpoints_of, kept_form, releases_of
 from stilt_assets.reasons import is_transient
 from stilt_assets.receptor import Kernel, Receptor
-from stilt_assets.simulation import Limits, Outcome, Simulation, Status, seed_of
+from stilt_assets.simulation import Flown, FusedTransport, Limits, Outcome, Simulation, Status, Transport, seed_of
 from stilt_assets.table import Arrays
 from stilt_assets.transport import transport_named
 
@@ -61,8 +62,12 @@ def run_pixel(work: Workplace, job: Job) -> str:
     """
     started = monotonic()
     kept = job.keeper and work.packs.kept_particles(job.keeper, job.pack, job.receptor.pixel)
+    transport = transport_named(work.simulation.transport)
     try:
-        outcome, made = _gridded(work, job, *(kept or _transported(work, job)))
+        if isinstance(transport, FusedTransport) and not kept:
+            outcome, made = _flown(work, job, transport)
+        else:
+            outcome, made = _gridded(work, job, transport, *(kept or _transported(work, job, transport)))
     except (TransportError, MemoryError) as error:
         reason = error.reason if isinstance(error, TransportError) else "out_of_memory"
         if is_transient(reason) and job.attempt < work.attempts:
@@ -83,18 +88,41 @@ def _lost(work: Workplace, job: Job, reason: str, message: str) -> Outcome:
     return Outcome(job.receptor.pixel, Status.failed, reason, message, job.attempt, 0.0, 0, seed)
 
 
-def _transported(work: Workplace, job: Job) -> tuple[Arrays, Arrays]:
-    transport = transport_named(work.simulation.transport)
+def _transported(work: Workplace, job: Job, transport: Transport) -> tuple[Arrays, Arrays]:
     particles = transport.run(job.receptor, work.simulation, work.meteorology, job.limits)
     return kept_form(particles, full=work.packs.keep == "full"), releases_of(particles)
 
 
-def _gridded(work: Workplace, job: Job, kept: Arrays, releases: Arrays) -> tuple[Outcome, dict[str, Arrays]]:
+def _flown(work: Workplace, job: Job, transport: FusedTransport) -> tuple[Outcome, dict[str, Arrays]]:
+    """What becomes of a pixel whose particles are gridded as they move."""
+    receptor, keep = job.receptor, work.packs.keep
+    flown = transport.fly(
+        receptor, job.kernel, work.grid, work.simulation, work.meteorology, work.edges, keep, job.limits
+    )
+    return _made(work, job, flown)
+
+
+def _gridded(
+    work: Workplace, job: Job, transport: Transport, kept: Arrays, releases: Arrays
+) -> tuple[Outcome, dict[str, Arrays]]:
+    """What becomes of a pixel of particles in their kept form."""
     omega = column_weights(releases, job.kernel)
-    cells = grid_particles(kept, releases, omega, job.receptor, work.grid)
-    ends = endpoints_of(kept, releases)
+    cells_of = transport.cells_of if isinstance(transport, FusedTransport) else grid_particles
     lon, lat, zagl = (kept[name] / STEPS[name] for name in ("lon", "lat", "zagl"))
     near_edge, near_lid = work.edges.shares(lon, lat, zagl, kept["particle"])
+    flown = Flown(
+        cells=cells_of(kept, releases, omega, job.receptor, work.grid),
+        ends=endpoints_of(kept, releases),
+        kept=kept,
+        mc_error=mc_error(kept, releases, omega, work.grid),
+        near_edge=near_edge,
+        near_lid=near_lid,
+    )
+    return _made(work, job, flown)
+
+
+def _made(work: Workplace, job: Job, flown: Flown) -> tuple[Outcome, dict[str, Arrays]]:
+    cells, ends = flown.cells, flown.ends
     outcome = Outcome(
         pixel=job.receptor.pixel,
         status=Status.ok if len(cells.foot) else Status.empty,
@@ -105,11 +133,11 @@ def _gridded(work: Workplace, job: Job, kept: Arrays, releases: Arrays) -> tuple
         particles=len(ends["particle"]),
         seed=seed_of(job.receptor, work.simulation),
         row_sum=float(cells.foot.sum(dtype=float)),
-        mc_error=mc_error(kept, releases, omega, work.grid),
+        mc_error=flown.mc_error,
         left_domain=float(np.mean(ends["age"] > -60 * work.simulation.hours_back)),
-        near_edge=near_edge,
-        near_lid=near_lid,
+        near_edge=flown.near_edge,
+        near_lid=flown.near_lid,
         pressure_difference=float(ends["surface_pressure"][0] - job.kernel.surface_pressure),
     )
     made = {"cells": {"hour": cells.hour, "y": cells.y, "x": cells.x, "foot": cells.foot}, "endpoints": ends}
-    return outcome, made | ({"trajectories": kept} if "trajectories" in work.packs.kinds else {})
+    return outcome, made | ({"trajectories": flown.kept} if "trajectories" in work.packs.kinds else {})

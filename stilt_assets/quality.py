@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import zarr
 
+from stilt_assets.agreement import Judgement
 from stilt_assets.jacobian import read_array
 from stilt_assets.simulation import Status
 from stilt_assets.store import Store
@@ -54,6 +55,12 @@ def no_gaps(outcomes: Sequence[Mapping[str, Any]]) -> Answer:
 def crop_was_large_enough(footprints: Mapping[str, Any]) -> Answer:
     """What the particles say of the meteorology's crop, from the summary of a scene's footprints."""
     return Answer(footprints["crop_was_large_enough"], footprints["crop"], {})
+
+
+def native_agrees_with_hysplit(footprints: Mapping[str, Any], judgement: Judgement | None) -> Answer:
+    """Whether the guard believes the particles, from the summary of a scene's footprints and what it said."""
+    line = footprints.get("guard", f"nothing to compare: {footprints.get('transport', 'hysplit')}")
+    return Answer(footprints.get("guard_agrees", True), line, judgement.numbers if judgement else {})
 
 
 def jacobian_is_physical(path: Any, store: Store, footprints: str, pixels: int) -> Answer:

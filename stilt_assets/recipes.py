@@ -27,7 +27,8 @@ from stilt_assets.scene import STAGES, Recipe, Record, load_record, sha256_of
 from stilt_assets.settings import PixelSettings, Settings, TargetSettings, is_url
 from stilt_assets.simulation import Limits, Simulation
 from stilt_assets.store import Store
-from stilt_assets.transport import transport_named
+from stilt_assets.transport import reference_of, transport_named
+from stilt_assets.transport.auto import AUTO, REFERENCE, Choice, choose
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,14 @@ class Desk:
 
     @property
     def simulation(self) -> Simulation:
-        """What changes a particle."""
+        """What changes a particle; its transport may still be `auto`."""
         chosen = self.settings.simulation
-        return Simulation(chosen.transport, chosen.hours_back, chosen.particles, chosen.seed)
+        return Simulation(chosen.transport, chosen.hours_back, chosen.particles, chosen.seed, chosen.device)
+
+    @property
+    def runs_again_in_doubt(self) -> bool:
+        """Whether particles that the guard does not believe are made anew, with the model that is trusted."""
+        return self.settings.simulation.guard.on_failure == "rerun"
 
     @property
     def limits(self) -> Limits:
@@ -209,15 +215,47 @@ def as_wide(need: Need, recipe: Recipe) -> Need:
 
 def particles_recipe(desk: Desk, pixels: Recipe, meteorology: Recipe) -> Recipe:
     """From receptors, meteorology, the simulation and the model's build; and from what is kept."""
-    simulation = desk.simulation
+    return particles_and_mover(desk, pixels, meteorology)[0]
+
+
+def particles_and_mover(desk: Desk, pixels: Recipe, meteorology: Recipe) -> tuple[Recipe, Choice]:
+    """
+    The recipe of the particles, and the model that moves them, with the reason if there was a choice.
+
+    Particles that the guard did not believe are `hysplit`'s instead, if the settings want that.
+    """
+    choice = chosen_transport(desk, meteorology)
+    recipe = _particles_of(desk, pixels, meteorology, choice.transport)
+    doubt = desk.record.distrusted.get(particles_id(recipe))
+    if doubt is None or not desk.runs_again_in_doubt:
+        return recipe, choice
+    instead = Choice(reference_of(choice.transport) or REFERENCE, f"{choice.transport} did not agree with it: {doubt}")
+    return _particles_of(desk, pixels, meteorology, instead.transport), instead
+
+
+def chosen_transport(desk: Desk, meteorology: Recipe) -> Choice:
+    """The model that moves the scene's particles, `auto` looked up, and why."""
+    if desk.simulation.transport != AUTO:
+        return Choice(desk.simulation.transport, "")
+    with desk.store.local(desk.store.file(desk.folder(meteorology), aggregate.NAME)) as file:
+        return choose(file, desk.simulation)
+
+
+def _particles_of(desk: Desk, pixels: Recipe, meteorology: Recipe, transport: str) -> Recipe:
+    simulation = replace(desk.simulation, transport=transport)
     made_from = {
-        **transport_named(simulation.transport).identity(simulation),
-        **asdict(simulation),
+        **transport_named(transport).identity(simulation),
+        **{name: value for name, value in asdict(simulation).items() if name != "device"},
         "receptors": desk.record.results[pixels.name]["digests"]["receptors"],
         "meteorology": meteorology.id,
         "keep": desk.settings.keep,
     }
     return Recipe("particles", made_from)
+
+
+def particles_id(particles: Recipe) -> str:
+    """The id of particles, whatever of them is kept."""
+    return replace(particles, made_from={k: v for k, v in particles.made_from.items() if k != "keep"}).id
 
 
 def kept_elsewhere(desk: Desk, particles: Recipe) -> list[str]:
@@ -237,7 +275,7 @@ def footprints_recipe(desk: Desk, pixels: Recipe, particles: Recipe) -> Recipe:
     made_from = {
         "code": footprint.CODE,
         "pystilt": version("pystilt"),
-        "particles": replace(particles, made_from={k: v for k, v in particles.made_from.items() if k != "keep"}).id,
+        "particles": particles_id(particles),
         "kernels": desk.record.results[pixels.name]["digests"]["kernels"],
         "grid": asdict(desk.grid),
     }

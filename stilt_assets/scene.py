@@ -114,6 +114,7 @@ class Record:
     superseded: list[dict[str, Any]] = field(default_factory=list)
     under_way: str = ""  # the footprints that are being made
     widened: dict[str, str] = field(default_factory=dict)  # ids of meteorology whose crop was too small, and why
+    distrusted: dict[str, str] = field(default_factory=dict)  # ids of particles that the guard did not believe, and why
     changed: set[str] = field(default_factory=set, compare=False)  # what of it this process has changed
 
     @property
@@ -170,6 +171,7 @@ class Record:
             "superseded": self.superseded,
             "under_way": self.under_way,
             "widened": self.widened,
+            "distrusted": self.distrusted,
         }
         data = (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
         if not store.exists(path) or store.read(path) != data:
@@ -182,6 +184,7 @@ class Record:
         if "under_way" not in self.changed:
             self.under_way = there.under_way
         self.widened = there.widened | self.widened
+        self.distrusted = there.distrusted | self.distrusted
         others = {name: entry for name, entry in there.results.items() if name not in self.changed}
         self.results = self.results | others
         self.current = there.current | {stage: name for stage, name in self.current.items() if stage in self.changed}
@@ -221,7 +224,8 @@ def _record_in(data: bytes, path: str, key: str) -> Record:
     try:
         content = json.loads(data)
         names = [*content["current"].values(), *content["results"], *filter(None, [content["under_way"]])]
-        record = Record(key, *(content[part] for part in _PARTS), widened=content.get("widened", {}))
+        told = {part: content.get(part, {}) for part in ("widened", "distrusted")}
+        record = Record(key, *(content[part] for part in _PARTS), **told)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise DamagedError(f"{path} is no scene.json; remove it and register the scene again", path) from None
     wrong = [name for name in names if not (isinstance(name, str) and _RESULT.fullmatch(name))]

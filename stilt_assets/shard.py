@@ -10,36 +10,23 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import numpy as np
 
 from stilt_assets import pack
-from stilt_assets.choosing import CERTIFICATE
-from stilt_assets.cut import cut
+from stilt_assets.agreement import Judgement
 from stilt_assets.errors import DamagedError, MeteorologyGapError, NoArchiveError
-from stilt_assets.meteorology import aggregate
-from stilt_assets.meteorology.proof import Edges, Verdict, edges_of, judge
-from stilt_assets.pixel import Workplace
+from stilt_assets.guard import compare
+from stilt_assets.meteorology.proof import Verdict
+from stilt_assets.plan import Footprints
 from stilt_assets.reasons import is_transient
-from stilt_assets.receptor import kernels_from, receptors_from
-from stilt_assets.recipes import (
-    Desk,
-    footprints_recipe,
-    kept_elsewhere,
-    meteorology_recipe,
-    particles_recipe,
-    pixels_recipe,
-)
-from stilt_assets.result import Done, as_before, current, finish, mending
-from stilt_assets.scene import Recipe, digest, sha256_of
+from stilt_assets.recipes import Desk
+from stilt_assets.result import Done, as_before, finish, mending
+from stilt_assets.scene import digest
 from stilt_assets.stages import make_meteorology
-from stilt_assets.worker import cores
-from stilt_assets.workers import Progress, Share, run_packs
-
-_LID_TOO_LOW = {"above_meteorology", "no_particles"}  # how a pixel fails if the aggregate has too few levels
+from stilt_assets.workers import Progress, run_packs
 
 
 @dataclass(frozen=True)
@@ -64,80 +51,6 @@ class Shard:
 def shards_of(numbers: Sequence[int], at_most: int) -> list[Shard]:
     """Packs, by number, in `at_most` shards of neighbours, as even as can be."""
     return [Shard(int(part[0]), int(part[-1])) for part in np.array_split(numbers, at_most) if len(part)]
-
-
-@dataclass(frozen=True)
-class Footprints:
-    """What there is to know before a pack of a scene is run."""
-
-    desk: Desk
-    pixels: Recipe
-    meteorology: Recipe
-    particles: Recipe
-    recipe: Recipe
-
-    @classmethod
-    def of(cls, desk: Desk) -> "Footprints":
-        """As the settings want them now. UsageError if pixels or meteorology must be made first."""
-        pixels = current(desk, pixels_recipe(desk))
-        meteorology = current(desk, meteorology_recipe(desk, pixels)[0])
-        particles = particles_recipe(desk, pixels, meteorology)
-        return cls(desk, pixels, meteorology, particles, footprints_recipe(desk, pixels, particles))
-
-    @property
-    def at_most(self) -> int:
-        """
-        Pixels per pack.
-
-        How the scene is cut belongs to its particles' files: another pack size leaves those that are there as they are.
-        """
-        known = self.desk.record.results
-        same = next((known[name] for name in (self.particles.name, *self._elsewhere) if name in known), None)
-        return same["pack_pixels"] if same else self.desk.settings.packs.pixels
-
-    @property
-    def _elsewhere(self) -> list[str]:
-        return kept_elsewhere(self.desk, self.particles)
-
-    @property
-    def packs(self) -> pack.Packs:
-        """Where the packs keep what they make."""
-        desk, known = self.desk, self.desk.record.results
-        folders = [name for name in self._elsewhere if known[name]["pack_pixels"] == self.at_most]
-        kept_from = [desk.store.result(desk.record.key, name) for name in folders]
-        return pack.Packs(
-            desk.store, desk.folder(self.particles), desk.folder(self.recipe), desk.settings.keep, kept_from
-        )
-
-    def cut(self) -> dict[int, np.ndarray]:
-        """Pixel numbers of each pack, by its number."""
-        table = self.desk.table(self.pixels, "receptors.parquet")
-        packs = cut(table["longitude"].to_pylist(), table["latitude"].to_pylist(), self.at_most)
-        return dict(enumerate(packs))
-
-    @property
-    def certificate(self) -> dict[str, Any]:
-        """What the meteorology says of itself."""
-        return self.desk.store.json(self.desk.store.file(self.desk.folder(self.meteorology), CERTIFICATE), "ends")
-
-    def edges(self, file: Path, path: str) -> Edges:
-        """Where the meteorology in `file`, the store's `path`, ends. DamagedError if its bytes are not the same."""
-        certificate = self.certificate
-        if sha256_of(file) != certificate["sha256"]:
-            raise DamagedError(f"{path} is damaged: its sha256 is not its certificate's", path)
-        return edges_of(certificate, file)
-
-    def judged(self, outcomes: Sequence[Mapping[str, Any]]) -> Verdict:
-        """Whether the crop of the meteorology was large enough, as the particles say."""
-        names = ("near_edge", "near_lid", "left_domain")
-        edge, lid, left = (np.array([row[name] for row in outcomes], dtype=float) for name in names)
-        lid[[row["reason"] in _LID_TOO_LOW for row in outcomes]] = 1.0
-        return judge(edge, lid, left, self.certificate)
-
-    @property
-    def entry(self) -> dict:
-        """What the record says of them."""
-        return self.desk.record.results.get(self.recipe.name, {})
 
 
 def to_do(
@@ -198,20 +111,28 @@ def run_shard(
     stopped: Callable[[], bool] = lambda: False,
 ) -> None:
     """Run the packs of a shard that are not whole. StoppedError when `stopped` says so."""
-    made, chosen = Footprints.of(desk), desk.settings.packs
-    members = {number: pixels for number, pixels in made.cut().items() if shard.first <= number <= shard.last}
-    share = Share(
-        members,
-        frozenset(made.packs.whole(members)),
-        receptors_from(desk.table(made.pixels, "receptors.parquet")),
-        kernels_from(desk.table(made.pixels, "kernels.parquet")),
-    )
-    path = desk.store.file(desk.folder(made.meteorology), aggregate.NAME)
-    with desk.store.local(path) as file:
-        edges = made.edges(file, path)
-        workers = chosen.workers or cores()
-        work = Workplace(made.packs, desk.simulation, desk.grid, file, edges, desk.limits, chosen.attempts, workers)
-        run_packs(work, share, chosen.files, tell, stopped)
+    made = Footprints.of(desk)
+    numbers = [number for number in made.cut() if shard.first <= number <= shard.last]
+    with made.workplace() as work:
+        run_packs(work, made.share(numbers), desk.settings.packs.files, tell, stopped)
+
+
+@mending
+def ask_the_guard(desk: Desk, stopped: Callable[[], bool] = lambda: False) -> Judgement | None:
+    """
+    Compare a scene whose packs are whole with the model that is trusted; None if its own is.
+
+    If they disagree and the settings want it, the particles are distrusted: all packs must run with the other model.
+    """
+    made = Footprints.of(desk)
+    if made.guard is None:
+        return None
+    with made.workplace() as work:
+        judgement = compare(made.guard, work, made.share(made.cut()), desk.settings.packs.files, stopped)
+    if not judgement.agrees and desk.runs_again_in_doubt:
+        desk.record.distrusted[made.guard.particles] = judgement.line
+        desk.record.save(desk.store)
+    return judgement
 
 
 @mending
@@ -251,8 +172,8 @@ def close_footprints(desk: Desk) -> Done:
         )
     outcomes = sorted((row for rows in whole.values() for row in rows), key=lambda row: row["pixel"])
     told = digest(json.dumps([[row["pixel"], row["status"], row["reason"]] for row in outcomes]))
-    entry = desk.record.begin(made.recipe)
-    if "summary" in entry and entry["digests"]["outcomes"] == told and desk.record.under_way != made.recipe.name:
+    entry, trust = desk.record.begin(made.recipe), made.trust
+    if _is_closed(desk, made, told) and entry["summary"].get("guard") == trust.get("guard"):
         desk.record.finish(made.particles, desk.record.results[made.particles.name]["summary"])
         return as_before(desk, made.recipe, started)
     entry["digests"] = {"outcomes": told}
@@ -264,7 +185,12 @@ def close_footprints(desk: Desk) -> Done:
     verdict = made.judged(outcomes)
     crop = {"crop_was_large_enough": verdict.enough, "crop": verdict.line}
     expected = {"seconds_expected": entry["expected"]["seconds"]} if "expected" in entry else {}
-    return finish(desk, made.recipe, pack.summary_of(outcomes) | expected | size | crop, started)
+    return finish(desk, made.recipe, pack.summary_of(outcomes) | expected | size | crop | trust, started)
+
+
+def _is_closed(desk: Desk, made: Footprints, outcomes: str) -> bool:
+    same = "summary" in made.entry and made.entry["digests"]["outcomes"] == outcomes
+    return same and desk.record.under_way != made.recipe.name
 
 
 def make_footprints(
@@ -279,14 +205,24 @@ def make_footprints(
     """
     Trajectories, endpoints, footprints and outcomes, pack by pack, in this process and its workers.
 
-    If the crop of the meteorology turns out too small, `say` is told, and all is done once more with a wider one. What
-    the whole scene is `expected` to cost is kept.
+    If the crop of the meteorology turns out too small, or the guard does not believe the particles and the settings
+    want it, `say` is told, and all is done once more, with a wider one or with the model that is trusted. What the
+    whole scene is `expected` to cost is kept.
     """
+    mover = Footprints.of(desk).mover
+    if mover.why:
+        say(f"transport: {mover.line}")
     run = _run_all(desk, tell, stopped, retry_failed, expected)
     verdict = widen_if_too_small(desk)
     if verdict.can_be_widened:
         say(f"{verdict.line}; once more with a wider one")
         run = _run_all(desk, tell, stopped, retry_failed, expected)
+    judgement = ask_the_guard(desk, stopped)
+    if judgement:
+        say(f"guard: {judgement.line}")
+        if not judgement.agrees and desk.runs_again_in_doubt:
+            say(f"transport: {Footprints.of(desk).mover.line}; once more")
+            run = _run_all(desk, tell, stopped, retry_failed, expected)
     done = close_footprints(desk)
     if not run:
         pixels, packs = (done.summary[name] for name in ("pixels", "packs"))

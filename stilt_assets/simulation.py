@@ -5,15 +5,19 @@ The settings of a simulation, the one door to every transport model, and the out
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import pandas as pd
 
+from stilt_assets.grid import Cells, Grid
+from stilt_assets.meteorology.proof import Edges
 from stilt_assets.reasons import REASONS, Remedy
-from stilt_assets.receptor import Receptor
+from stilt_assets.receptor import Kernel, Receptor
 from stilt_assets.scene import digest
 
 _SEEDS = 10**9
@@ -56,6 +60,7 @@ class Simulation:
     hours_back: int
     particles: int
     seed: int
+    device: str = "cpu"  # what `native` runs on
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,56 @@ class Transport(Protocol):
         `zagl` (m), `pres` (hPa), `foot` (ppm m2 s µmol-1, near-field corrected) and `release_height` (m above ground).
         Raises TransportError with the pixel's reason.
         """
+        ...
+
+
+@dataclass(frozen=True)
+class Flown:
+    """What a fused transport made of one pixel."""
+
+    cells: Cells
+    ends: dict[str, np.ndarray]  # each particle's last row and release, as endpoints are kept
+    kept: dict[str, np.ndarray]  # its rows in their kept form; empty unless they are kept
+    mc_error: float
+    near_edge: float
+    near_lid: float
+
+
+@runtime_checkable
+class FusedTransport(Transport, Protocol):
+    """A model that grids particles while it moves them, over meteorology that all workers of a machine share."""
+
+    def gridding(self) -> str:
+        """The version of what makes cells of particles."""
+        ...
+
+    def prepare(self, simulation: Simulation, meteorology: Path) -> AbstractContextManager[None]:
+        """Make ready what all workers share, and hold it for the block. SettingsError if the model refuses either."""
+        ...
+
+    def fly(
+        self,
+        receptor: Receptor,
+        kernel: Kernel,
+        grid: Grid,
+        simulation: Simulation,
+        meteorology: Path,
+        edges: Edges,
+        keep: str,
+        limits: Limits,
+    ) -> Flown:
+        """Follow a receptor's particles back and grid them. Raises TransportError with the pixel's reason."""
+        ...
+
+    def cells_of(
+        self,
+        kept: Mapping[str, np.ndarray],
+        releases: Mapping[str, np.ndarray],
+        omega: np.ndarray,
+        receptor: Receptor,
+        grid: Grid,
+    ) -> Cells:
+        """The same cells, or those of another kernel or grid, from particles in their kept form."""
         ...
 
 

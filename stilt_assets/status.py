@@ -25,6 +25,9 @@ class SceneStatus:
     gaps: int  # rows of the Jacobian without a footprint, because their pixels failed
     closed: str | None  # UTC, when all pixels had an outcome
     seconds_expected: float | None  # of all workers together, as they were told before the scene ran
+    transport: str  # the model that moved the particles, and why if there was a choice
+    guard: str  # what the model that is trusted said of the particles; empty if it was not asked
+    doubtful: bool  # whether it did not agree
 
     def as_json(self) -> dict[str, Any]:
         """The same as JSON values."""
@@ -44,6 +47,7 @@ def status_of(store: Store, key: str) -> SceneStatus:
     done = store.packs(store.result(key, name), "outcomes") if name else []
     packs = -(-total // record.results[name]["pack_pixels"]) if name else 0
     state = state_of(record)
+    told = {} if record.under_way else (record.result_of("footprints") or {}).get("summary", {})
     return SceneStatus(
         scene=key,
         state=state,
@@ -58,6 +62,9 @@ def status_of(store: Store, key: str) -> SceneStatus:
         gaps=(record.result_of("jacobian") or {}).get("summary", {}).get("gaps", 0) if state == "done" else 0,
         closed=None if record.under_way or not name else record.results[name].get("closed"),
         seconds_expected=record.results[name].get("expected", {}).get("seconds") if name else None,
+        transport=told.get("transport", ""),
+        guard=told.get("guard", ""),
+        doubtful=not told.get("guard_agrees", True),
     )
 
 

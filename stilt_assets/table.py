@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from numcodecs import Blosc
 
 from stilt_assets.faults import intact
-from stilt_assets.footprint import CORE, FULL, STEPS, UNITS
+from stilt_assets.footprint import UNITS
+from stilt_assets.particles import CORE, FULL, STEPS
 
 Arrays = dict[str, np.ndarray]
 _CODEC = Blosc("zstd", clevel=1, shuffle=Blosc.SHUFFLE)

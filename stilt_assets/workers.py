@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from stilt_assets.errors import DamagedError, OverBudgetError, StoppedError, Wor
 from stilt_assets.pixel import Job, Workplace, give_up
 from stilt_assets.reasons import REASONS, Remedy
 from stilt_assets.receptor import Kernel, Receptor
+from stilt_assets.simulation import FusedTransport
 from stilt_assets.transport import transport_named
 from stilt_assets.worker import end_workers, finish, pool_of, run
 
@@ -99,18 +100,21 @@ class Run:
     def to_the_end(self) -> None:
         """Run until all packs are whole."""
         count = self.work.workers
-        if self.waiting:
-            _see_that_scratch_fits(self.work)
-            scratch.sweep()
+        if not self.waiting:
+            self.tell(self.progress())
+            return
+        _see_that_scratch_fits(self.work)
+        scratch.sweep()
         self.tell(self.progress())
         try:
-            while self.left or self.waiting:
-                try:
-                    with pool_of(self.work, count) as pool, _ended_if_broken():
-                        self._drain(pool, count)
-                except BrokenProcessPool:
-                    scratch.sweep()
-                    self._after_a_death()
+            with _prepared(self.work):
+                while self.left or self.waiting:
+                    try:
+                        with pool_of(self.work, count) as pool, _ended_if_broken():
+                            self._drain(pool, count)
+                    except BrokenProcessPool:
+                        scratch.sweep()
+                        self._after_a_death()
         finally:
             for held in self.held.values():
                 held.close()
@@ -247,6 +251,14 @@ class Run:
         message = f"{job.attempt} workers were killed while they ran this pixel: out of memory?"
         give_up(self.work, job, "killed", message)
         return next(iter(self._count_in(job)), None)
+
+
+def _prepared(work: Workplace) -> AbstractContextManager[None]:
+    """What all workers share, if the transport model shares anything, made ready and held for the block."""
+    transport = transport_named(work.simulation.transport)
+    if isinstance(transport, FusedTransport):
+        return transport.prepare(work.simulation, work.meteorology)
+    return nullcontext()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ file `still_air.json` in any folder above the meteorology, which workers of ever
     {"seconds": 0.03,                       that a pixel takes
      "drift": 0.2,                          degrees that particles go west in an hour
      "scratch": 65536,                      bytes that it writes to its scratch folder
+     "too_much": 1.3,                       times that `DoubtfulAir` says more than it should
      "faults": {"7": "timeout", "9": "die", "5": "once timeout"}}   what goes wrong with which pixel, * is any
 
 Beside it, `ran` gets eight bytes for each pixel that is run.
@@ -17,6 +18,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from stilt_assets import scratch
-from stilt_assets.errors import DiskFullError, TransportError
+from stilt_assets.errors import CannotExecuteError, DiskFullError, TransportError
 from stilt_assets.receptor import Receptor
 from stilt_assets.simulation import Limits, Simulation, seed_of
 
@@ -50,7 +52,7 @@ class StillAir:
         wishes = json.loads((home / WISHES).read_text()) if home else {}
         if home:
             self._obey(receptor.pixel, home, wishes)
-        return self._particles(receptor, simulation, wishes.get("drift", 0.0))
+        return self._particles(receptor, simulation, wishes)
 
     def _obey(self, pixel: int, home: Path, wishes: Mapping[str, Any]) -> None:
         with scratch.folder() as folder:
@@ -76,7 +78,7 @@ class StillAir:
             raise DiskFullError("no room left, as it was told")
         raise TransportError(reason, "still air was told to fail")
 
-    def _particles(self, receptor: Receptor, simulation: Simulation, drift: float) -> pd.DataFrame:
+    def _particles(self, receptor: Receptor, simulation: Simulation, wishes: Mapping[str, Any]) -> pd.DataFrame:
         count, minutes = simulation.particles, 60 * simulation.hours_back
         height = (np.arange(count) + 0.5) / count * receptor.top
         foot = np.random.default_rng(seed_of(receptor, simulation)).uniform(1e-4, 2e-4, count)
@@ -86,7 +88,7 @@ class StillAir:
             {
                 "particle": particle + 1,
                 "age": age.astype(float),
-                "lon": receptor.longitude + drift * age / 60,
+                "lon": receptor.longitude + wishes.get("drift", 0.0) * age / 60,
                 "lat": receptor.latitude,
                 "zagl": height[particle],
                 "pres": SURFACE * np.exp(-height[particle] / SCALE_HEIGHT),
@@ -94,3 +96,27 @@ class StillAir:
                 "release_height": height[particle],
             }
         )
+
+
+class DoubtfulAir(StillAir):
+    """The same with other numbers of chance, to be believed only if `StillAir` agrees."""
+
+    reference = "still_air:StillAir"
+
+    def _particles(self, receptor: Receptor, simulation: Simulation, wishes: Mapping[str, Any]) -> pd.DataFrame:
+        particles = super()._particles(receptor, replace(simulation, seed=simulation.seed + 1), wishes)
+        return particles.assign(foot=particles["foot"] * wishes.get("too_much", 1.0))
+
+
+class LoneAir(DoubtfulAir):
+    """One whose reference does not start on this machine."""
+
+    reference = "still_air:NoAir"
+
+
+class NoAir(StillAir):
+    """A program that does not start."""
+
+    def run(self, receptor: Receptor, simulation: Simulation, meteorology: Path, limits: Limits) -> pd.DataFrame:
+        """Nothing."""
+        raise CannotExecuteError("no air here")

@@ -49,6 +49,7 @@ def test_the_graph_is_the_one_we_drew() -> None:
         "jacobian:jacobian_is_physical": False,
         "jacobian:no_gaps": False,
         "footprints:crop_was_large_enough": False,
+        "footprints:native_agrees_with_hysplit": False,
     }
 
 
@@ -57,9 +58,8 @@ def test_dagster_and_the_command_line_make_the_same_bytes(place: Place, tmp_path
         result = materialize(instance)
         assert result.success
         checks = {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
-        assert checks == dict.fromkeys(
-            ("few_pixels_lost", "crop_was_large_enough", "jacobian_is_physical", "no_gaps"), True
-        )
+        names = ("few_pixels_lost", "crop_was_large_enough", "jacobian_is_physical", "no_gaps")
+        assert checks == dict.fromkeys((*names, "native_agrees_with_hysplit"), True)
         made = [data.materialization for data in asset_events(result)]
         shown = {each.asset_key.to_user_string(): each.metadata for each in made}
     assert shown["footprints"]["pixels"].value == 9

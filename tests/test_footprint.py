@@ -7,17 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stilt_assets.footprint import (
-    CORE,
-    FULL,
-    column_weights,
-    endpoints_of,
-    grid_particles,
-    kept_form,
-    mc_error,
-    releases_of,
-)
+from stilt_assets.footprint import grid_particles, mc_error
 from stilt_assets.grid import Grid
+from stilt_assets.particles import CORE, FULL, column_weights, endpoints_of, kept_form, releases_of
 from stilt_assets.receptor import Kernel, Receptor
 
 GRID = Grid(west=-2.0, south=10.0, east=1.0, north=12.0, resolution=0.5)  # 4 rows, 6 columns

@@ -29,16 +29,19 @@ def status(
     for each in found:
         waiting = each.outcomes["waiting_for_their_pack"]
         notes = [f"{count} {reason}" for reason, count in each.reasons.items()]
-        why = ", ".join([*notes, f"{waiting} of the missing are done and wait for their pack"] if waiting else notes)
+        if waiting:
+            notes.append(f"{waiting} of the missing are done and wait for their pack")
+        if each.transport != "hysplit":
+            notes.append(f"{each.transport}; guard: {each.guard}" if each.guard else each.transport)
         counts = [str(each.outcomes[name]) for name in ("ok", "empty", "failed", "missing")]
         table.add_row(
             each.scene,
-            f"{each.state}, {each.gaps} gaps" if each.gaps else each.state,
+            each.state + (f", {each.gaps} gaps" if each.gaps else "") + (", doubtful" if each.doubtful else ""),
             str(each.pixels),
             *counts,
             f"{each.packs_done}/{each.packs}",
             f"{each.seconds:.0f}" + (f" of {each.seconds_expected:.0f}" if each.seconds_expected else ""),
-            why,
+            ", ".join(filter(None, notes)),
         )
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 

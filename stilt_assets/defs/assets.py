@@ -44,7 +44,8 @@ def footprints(pixels, meteorology):
     """Trajectories, endpoints, footprints (ppm m2 s µmol-1) and outcomes of a scene's pixels, pack by pack."""
     ran = shards.plan([pixels, meteorology]).map(shards.run_shard).collect()
     again = shards.widen(ran).map(shards.run_shard.alias("run_shard_wider")).collect()
-    return shards.close(ran=ran, ran_again=again)
+    instead = shards.guard(ran=ran, ran_again=again).map(shards.run_shard.alias("run_shard_trusted")).collect()
+    return shards.close(ran=ran, ran_again=again, ran_instead=instead)
 
 
 @dg.asset(partitions_def=scenes, group_name=GROUP, retry_policy=RETRIES, deps=[pixels, footprints], kinds={"zarr"})

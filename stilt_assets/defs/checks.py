@@ -6,11 +6,13 @@ import dagster as dg
 
 from stilt_assets.defs.assets import footprints, jacobian
 from stilt_assets.defs.metadata import checked, in_one_line
+from stilt_assets.guard import judgement_of
 from stilt_assets.jacobian import NAME
 from stilt_assets.pack import read_outcomes
 from stilt_assets.quality import crop_was_large_enough as _crop_was_large_enough
 from stilt_assets.quality import few_pixels_lost as _few_pixels_lost
 from stilt_assets.quality import jacobian_is_physical as _jacobian_is_physical
+from stilt_assets.quality import native_agrees_with_hysplit as _native_agrees_with_hysplit
 from stilt_assets.quality import no_gaps as _no_gaps
 from stilt_assets.recipes import Desk, desk_of
 from stilt_assets.settings import Settings
@@ -39,6 +41,18 @@ def crop_was_large_enough(
     with in_one_line():
         made = desk_of(context.partition_key, settings, store).record.result_of("footprints") or {}
         return checked(_crop_was_large_enough(made["summary"]), dg.AssetCheckSeverity.WARN)
+
+
+@dg.asset_check(asset=footprints)
+def native_agrees_with_hysplit(
+    context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]
+) -> dg.AssetCheckResult:
+    """Pixels that ran once more with hysplit differ from native's as two runs of hysplit do; an error otherwise."""
+    with in_one_line():
+        record = desk_of(context.partition_key, settings, store).record
+        summary = (record.result_of("footprints") or {})["summary"]
+        judgement = judgement_of(store, store.result(record.key, record.current["footprints"]))
+        return checked(_native_agrees_with_hysplit(summary, judgement))
 
 
 @dg.asset_check(asset=jacobian)

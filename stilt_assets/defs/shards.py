@@ -9,6 +9,7 @@ import dagster as dg
 
 from stilt_assets import shard as shards
 from stilt_assets.defs.metadata import RETRIES, facts_of, in_one_line, particles_per_second
+from stilt_assets.plan import Footprints
 from stilt_assets.recipes import desk_of
 from stilt_assets.settings import Settings
 from stilt_assets.store import Store
@@ -32,8 +33,10 @@ def plan(
 ):
     """Share out the packs that are not whole."""
     with in_one_line():
-        left = shards.plan_footprints(desk_of(context.partition_key, settings, store), retry_failed=config.retry_failed)
-    context.log.info(f"{len(left)} packs to do")
+        desk = desk_of(context.partition_key, settings, store)
+        left = shards.plan_footprints(desk, retry_failed=config.retry_failed)
+        mover = Footprints.of(desk).mover
+    context.log.info(f"{len(left)} packs to do, transport: {mover.line}")
     for shard in shards.shards_of(left, settings.packs.shards):
         yield dg.DynamicOutput(None, mapping_key=shard.name)
 
@@ -69,7 +72,31 @@ def run_shard(
         shards.run_shard(desk_of(context.partition_key, settings, store), shard, tell)
 
 
-@dg.op(ins={"ran": dg.In(dg.Nothing), "ran_again": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), retry_policy=RETRIES)
+@dg.op(
+    ins={"ran": dg.In(dg.Nothing), "ran_again": dg.In(dg.Nothing)},
+    out=dg.DynamicOut(dg.Nothing),
+    retry_policy=RETRIES,
+    pool="cores",
+)
+def guard(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]):
+    """Compare some pixels with the model that is trusted; if they differ and are to, share out all packs once more."""
+    left: list[int] = []
+    with in_one_line():
+        desk = desk_of(context.partition_key, settings, store)
+        judgement = shards.ask_the_guard(desk)
+        if judgement:
+            (context.log.info if judgement.agrees else context.log.warning)(f"guard: {judgement.line}")
+            if not judgement.agrees and desk.runs_again_in_doubt:
+                left = shards.plan_footprints(desk)
+    for shard in shards.shards_of(left, settings.packs.shards):
+        yield dg.DynamicOutput(None, mapping_key=shard.name)
+
+
+@dg.op(
+    ins={name: dg.In(dg.Nothing) for name in ("ran", "ran_again", "ran_instead")},
+    out=dg.Out(dg.Nothing),
+    retry_policy=RETRIES,
+)
 def close(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]) -> None:
     """Sum the scene's outcomes up."""
     with in_one_line():

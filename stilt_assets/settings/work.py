@@ -1,8 +1,20 @@
 """What is run, and how? The parts of a settings file that hold for all scenes."""
 
-from pydantic import Field
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
 
 from stilt_assets.settings.typed import Strict
+
+
+class GuardSettings(Strict):
+    """How a scene that `native` moved is compared with `hysplit`."""
+
+    share: float = Field(0.01, gt=0, le=1, description="share of a scene's pixels that run once more")
+    at_least: int = Field(4, ge=1, le=10_000, description="pixels that run once more, at least")
+    on_failure: Literal["mark", "rerun"] = Field(
+        "mark", description="mark: the scene says that the models disagree; rerun: hysplit runs all its pixels"
+    )
 
 
 class SimulationSettings(Strict):
@@ -14,9 +26,18 @@ class SimulationSettings(Strict):
     seed: int = Field(0, ge=0, lt=2**63, description="seed of all random numbers of a scene")
     transport: str = Field(
         "hysplit",
-        pattern=r"^(hysplit|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$",
-        description="the model that moves particles: hysplit, or a class of your own as module:Class",
+        pattern=r"^(hysplit|native|auto|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$",
+        description="the model that moves particles: hysplit, native, auto (native where it is accepted, or hysplit), "
+        "or a class of your own as module:Class",
     )
+    device: Literal["cpu", "gpu"] = Field("cpu", description="what native runs on; gpu: a CUDA card")
+    guard: GuardSettings = GuardSettings()  # pyright: ignore[reportCallIssue]
+
+    @model_validator(mode="after")
+    def _has_a_model_for_the_device(self) -> Self:
+        if self.device == "gpu" and self.transport not in ("native", "auto"):
+            raise ValueError(f"device: gpu is for transport native or auto, and transport is {self.transport}")
+        return self
 
 
 class PackSettings(Strict):

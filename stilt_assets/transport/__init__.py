@@ -8,16 +8,21 @@ import pkgutil
 
 from stilt_assets.errors import SettingsError
 from stilt_assets.simulation import Transport
-from stilt_assets.transport.hysplit import Hysplit
 
-TRANSPORTS: dict[str, type[Transport]] = {"hysplit": Hysplit}
+TRANSPORTS = {
+    "hysplit": "stilt_assets.transport.hysplit:Hysplit",
+    "native": "stilt_assets.transport.native.model:Native",
+}
 
 
 def transport_named(name: str) -> Transport:
     """The transport model of that name; SettingsError if there is none."""
-    if name in TRANSPORTS:
-        return TRANSPORTS[name]()
     try:
-        return pkgutil.resolve_name(name)()
+        return pkgutil.resolve_name(TRANSPORTS.get(name, name))()
     except (ImportError, AttributeError, ValueError) as error:
         raise SettingsError(f"no transport model '{name}' ({error}); known: {', '.join(TRANSPORTS)}") from error
+
+
+def reference_of(name: str) -> str | None:
+    """The model that a guard asks about the particles of the one of that name; None for one that needs no guard."""
+    return getattr(transport_named(name), "reference", None)

@@ -1,0 +1,58 @@
+"""
+How is a function compiled, and where is its machine code kept?
+
+Machine code is kept for the next process in a folder of this user, named by a digest of all sources of this package:
+a function holds the code of those it calls, whose sources numba does not look at. The folder is `NUMBA_CACHE_DIR` if
+that is set, else the user's cache, else the machine's scratch; an installation that cannot be written is none.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import config
+
+from stilt_assets import scratch
+
+_Function = Callable[..., Any]
+
+
+def _digest() -> str:
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    content = b"".join(source.name.encode() + source.read_bytes() for source in sources)
+    return hashlib.sha256(numba.__version__.encode() + content).hexdigest()[:12]
+
+
+def _folder() -> Path:
+    """Where machine code is kept: a folder that only this user can write."""
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        base = Path(given) if given else Path(home).expanduser() / "stilt-assets"
+        place = base / f"native-{_digest()}"
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if os.access(place, os.W_OK) and place.stat().st_uid == os.getuid():
+            return place
+    except (OSError, RuntimeError):  # RuntimeError: a user without a home
+        pass
+    place = scratch.root() / f"native-{_digest()}"
+    place.mkdir(exist_ok=True, mode=0o700)
+    return place
+
+
+FOLDER = _folder()
+
+
+def compiled(function: _Function | None = None, **options: Any) -> Any:
+    """Compile a function when it is first called, to code that holds no lock of Python's, or take it as it was kept."""
+    if function is None:
+        return lambda later: compiled(later, **options)
+    before = config.CACHE_DIR  # pyright: ignore[reportAttributeAccessIssue]
+    config.CACHE_DIR = str(FOLDER)  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        return numba.njit(nogil=True, cache=True, **options)(function)
+    finally:
+        config.CACHE_DIR = before  # pyright: ignore[reportAttributeAccessIssue]

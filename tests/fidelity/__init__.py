@@ -1,0 +1,1 @@
+"""Does the native transport model give the answers of `hycs_std`?"""

@@ -1,0 +1,180 @@
+"""A guard: a few pixels of each scene run once more with the model that is trusted, and who disagrees is found out."""
+
+import json
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from place import KEY, Place, contents, leftovers
+
+from stilt_assets.definitions import defs
+from stilt_assets.errors import StoppedError
+from stilt_assets.guard import Guard
+from stilt_assets.shard import ask_the_guard, make_footprints
+from stilt_assets.stages import make_meteorology, make_pixels
+from stilt_assets.status import status_of
+
+HERE = str(Path(__file__).parent)
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", HERE)
+
+
+def doubtful(folder: Path, shared: Path, too_much: float = 1.0, name: str = "DoubtfulAir", **changes) -> Place:
+    settings = {"simulation__transport": f"still_air:{name}", "simulation__particles": 40, "packs__pixels": 4}
+    place = Place(folder, shared, **settings | changes)
+    place.add()
+    (place.folder / "still_air.json").write_text(json.dumps({"too_much": too_much}))
+    return place
+
+
+def ran(place: Place) -> list[int]:
+    log = place.folder / "ran"
+    return sorted(int(line) for line in log.read_text().split()) if log.exists() else []
+
+
+def summary(place: Place) -> dict:
+    return place.desk().record.result_of("footprints")["summary"]
+
+
+def test_the_draw_follows_from_the_particles_alone() -> None:
+    guard = Guard("8a1c", "hysplit", 0.01, 4)
+    assert guard.draw(1000) == guard.draw(1000) == sorted(set(guard.draw(1000)))
+    assert len(guard.draw(1000)) == 10
+    assert len(guard.draw(1001)) == 11
+    assert len(guard.draw(70)) == 4
+    assert guard.draw(3) == [0, 1, 2]
+    assert Guard("8a1d", "hysplit", 0.01, 4).draw(1000) != guard.draw(1000)
+    drawn = {pixel for n in range(300) for pixel in Guard(f"{n}", "hysplit", 0.01, 4).draw(100)}
+    assert drawn == set(range(100))
+
+
+def test_a_scene_that_is_right_is_believed(tmp_path: Path, shared: Path) -> None:
+    place = doubtful(tmp_path / "place", shared)
+    place.make()
+    told = summary(place)
+    assert told["guard_agrees"], told["guard"]
+    assert told["guard"].startswith("sum of 4 pixels")
+    judgement = json.loads((place.result("footprints") / "guard" / "judgement.json").read_text())
+    assert (judgement["reference"], len(judgement["drawn"]), judgement["agrees"]) == ("still_air:StillAir", 4, True)
+    assert ran(place) == sorted([*range(9), *2 * judgement["drawn"]])
+    assert leftovers(place.scene) == []
+    assert not list(place.scene.rglob("unfinished"))
+    status = status_of(place.desk().store, KEY)
+    assert (status.state, status.doubtful, status.guard) == ("done", False, told["guard"])
+    assert place.make() == []
+    assert ran(place) == sorted([*range(9), *2 * judgement["drawn"]])
+
+
+def test_a_scene_that_is_wrong_is_marked(tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = doubtful(tmp_path / "place", shared, too_much=1.3)
+    monkeypatch.setenv("STILT_ASSETS_CONFIG", str(place.config))
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("scenes", [KEY])
+        job = defs.resolve_implicit_global_asset_job_def()
+        result = job.execute_in_process(partition_key=KEY, instance=instance)
+    assert result.success
+    checks = {each.check_name: each for each in result.get_asset_check_evaluations()}
+    check = checks.pop("native_agrees_with_hysplit")
+    assert (check.passed, check.severity, check.blocking) == (False, dg.AssetCheckSeverity.ERROR, False)
+    assert "z of sum" in (check.description or "")
+    assert check.metadata["pixels"].value == 4
+    assert check.metadata["z_of_sum"].value > 4
+    assert all(each.passed for each in checks.values())
+    status = status_of(place.desk().store, KEY)
+    assert (status.state, status.doubtful) == ("done", True)
+    shown = place.cli("status", PYTHONPATH=HERE).stdout
+    assert "doubtful" in " ".join(shown.split())
+
+
+def test_a_scene_that_is_wrong_runs_again_with_the_model_that_is_trusted(tmp_path: Path, shared: Path) -> None:
+    right = doubtful(tmp_path / "right", shared, name="StillAir")
+    right.make()
+    place = doubtful(tmp_path / "place", shared, too_much=1.3)
+    place.make()
+    assert status_of(place.desk().store, KEY).doubtful
+    place.change(simulation__guard={"on_failure": "rerun"})
+    said: list[str] = []
+    make_footprints(place.desk(), say=said.append)
+    place.make()
+    assert contents(place.result("jacobian")) == contents(right.result("jacobian"))
+    assert place.result("footprints").name == right.result("footprints").name
+    assert [line.split(":")[0] for line in said] == ["guard", "transport"]
+    status = status_of(place.desk().store, KEY)
+    assert not status.doubtful
+    assert status.transport.startswith("still_air:StillAir: still_air:DoubtfulAir did not agree with it: z of sum")
+    before = ran(place)
+    assert place.make() == []
+    assert ran(place) == before
+
+
+def test_dagster_runs_a_wrong_scene_again(tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = doubtful(tmp_path / "place", shared, too_much=1.3, simulation__guard={"on_failure": "rerun"})
+    monkeypatch.setenv("STILT_ASSETS_CONFIG", str(place.config))
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("scenes", [KEY])
+        job = defs.resolve_implicit_global_asset_job_def()
+        result = job.execute_in_process(partition_key=KEY, instance=instance)
+    assert result.success
+    assert all(each.passed for each in result.get_asset_check_evaluations())
+    particles = place.desk().record.result_of("particles")
+    assert particles["made_from"]["transport"] == "still_air:StillAir"
+    right = doubtful(tmp_path / "right", shared, name="StillAir")
+    right.make()
+    assert contents(place.result("jacobian")) == contents(right.result("jacobian"))
+
+
+def test_a_guard_that_was_stopped_goes_on(tmp_path: Path, shared: Path) -> None:
+    place = doubtful(tmp_path / "place", shared, packs__workers=1)
+    desk = place.desk()
+    make_pixels(desk)
+    make_meteorology(desk)
+
+    def after_eleven() -> bool:
+        return len(ran(place)) >= 11
+
+    with pytest.raises(StoppedError):
+        make_footprints(desk, stopped=after_eleven)
+    there = ran(place)
+    assert 11 <= len(there) < 9 + 8
+    place.make()
+    assert summary(place)["guard_agrees"]
+    assert len(ran(place)) == 9 + 8
+
+
+def test_pixels_that_run_otherwise_than_in_the_scene_are_found_out(tmp_path: Path, shared: Path) -> None:
+    place = doubtful(tmp_path / "place", shared)
+    place.make()
+    (place.folder / "still_air.json").write_text(json.dumps({"too_much": 1.0001}))
+    place.change(simulation__guard={"at_least": 9})
+    judgement = ask_the_guard(place.desk())
+    assert judgement is not None
+    assert not judgement.agrees
+    assert judgement.line.startswith("9 pixels run otherwise than in the scene, the first is 0")
+
+
+def test_a_failure_of_one_model_alone_is_no_agreement(tmp_path: Path, shared: Path) -> None:
+    place = doubtful(tmp_path / "place", shared, targets__slc__tolerance=1.0)
+    faults = {"faults": {str(pixel): "once no_particles" for pixel in range(9)}}
+    (place.folder / "still_air.json").write_text(json.dumps(faults))
+    place.make()
+    told = summary(place)
+    assert not told["guard_agrees"]
+    assert "4 pixels run otherwise than in the scene" in told["guard"]
+
+
+def test_what_fails_with_both_models_is_agreement(tmp_path: Path, shared: Path) -> None:
+    place = doubtful(tmp_path / "place", shared, targets__slc__tolerance=1.0)
+    (place.folder / "still_air.json").write_text(json.dumps({"faults": {"*": "no_particles"}}))
+    place.make()
+    told = summary(place)
+    assert (told["guard_agrees"], told["guard"]) == (True, "all 4 pixels fail with both models")
+
+
+def test_a_model_that_cannot_be_asked_leaves_a_mark(tmp_path: Path, shared: Path) -> None:
+    place = doubtful(tmp_path / "place", shared, name="LoneAir")
+    place.make()
+    told = summary(place)
+    assert (told["guard_agrees"], told["guard"]) == (False, "still_air:NoAir could not be asked: no air here")
