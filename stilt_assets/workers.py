@@ -183,9 +183,13 @@ class Run:
                 future: Future[Any] = pool.submit(finish, job, self.share.packs[job].tolist())
             else:
                 future = pool.submit(run, job)
-        except BrokenProcessPool:
+        except (
+            BrokenProcessPool,
+            EOFError,
+            ConnectionError,
+        ) as error:  # the latter: of the server that workers come from
             self.refused.append(job)
-            raise
+            raise BrokenProcessPool(str(error)) from error
         self.running[future] = job
 
     # ---- what became of it

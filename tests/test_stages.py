@@ -191,6 +191,16 @@ def test_a_killed_worker_costs_a_second_attempt_of_its_pixel(undisturbed: Place,
     assert sorted(row["attempts"] for row in outcomes(place)) == [1, 1, 1, 1, 1, 1, 1, 1, 2]
 
 
+def test_a_killed_server_of_workers_costs_only_attempts(undisturbed: Place, place: Place) -> None:
+    place.change(packs__workers=1)
+    process = place.start("stilt-assets", "run", KEY)
+    wait_for_pixels(place, 1)
+    os.kill(parent_of(worker_of(process.pid)), signal.SIGKILL)
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert contents(jacobian(place)) == contents(jacobian(undisturbed))
+
+
 def worker_of(main: int) -> int:
     """The worker process below a run: the parent of hycs_std."""
     end = time.monotonic() + 30
@@ -212,9 +222,12 @@ def descends(process: int, ancestor: int) -> bool:
     while process > 1:
         if process == ancestor:
             return True
-        stat = Path(f"/proc/{process}/stat").read_text()
-        process = int(stat.rsplit(")", 1)[1].split()[1])
+        process = parent_of(process)
     return False
+
+
+def parent_of(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
 def test_a_pixel_outside_the_meteorology_is_a_row_with_a_reason(place: Place) -> None:

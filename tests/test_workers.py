@@ -32,6 +32,7 @@ class Fate:
     deadly: dict[int, int] = field(default_factory=dict)
     failing: dict[int, list[str]] = field(default_factory=dict)  # reasons of a pixel's first attempts
     broken_after: list[int] = field(default_factory=list)
+    broken_by: type[Exception] = BrokenProcessPool
     damaged: dict[int, int] = field(default_factory=dict)  # how often the first pixel of a pack comes back damaged
     ran: list[int] = field(default_factory=list)
     given: list[tuple[int, Limits]] = field(default_factory=list)  # pixel and its limits
@@ -55,7 +56,7 @@ class Pool:
 
     def submit(self, _call: Any, what: Any, pixels: Any = None) -> Future:
         if self.broken or self.left == 0:
-            raise BrokenProcessPool
+            raise self.fate.broken_by
         self.left -= 1
         future: Future = Future()
         self.waiting.append(future)
@@ -114,9 +115,12 @@ def test_all_pixels_of_all_packs_have_an_outcome(tmp_path: Path, monkeypatch: py
     assert [row["pixel"] for row in run(tmp_path, monkeypatch, Fate())] == list(range(COUNT))
 
 
+@pytest.mark.parametrize("broken_by", [BrokenProcessPool, EOFError, ConnectionResetError])
 @pytest.mark.parametrize("after", range(8))
-def test_a_pool_that_is_found_broken_loses_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
-    rows = run(tmp_path, monkeypatch, Fate(broken_after=[after, after]))
+def test_a_pool_that_is_found_broken_loses_no_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, broken_by: type[Exception]
+) -> None:
+    rows = run(tmp_path, monkeypatch, Fate(broken_after=[after, after], broken_by=broken_by))
     assert [(row["pixel"], row["status"]) for row in rows] == [(pixel, "empty") for pixel in range(COUNT)]
 
 
