@@ -20,6 +20,7 @@ from stilt_assets.scene import Record, Scene, load_record, load_records, sha256_
 from stilt_assets.settings import Settings, is_url
 from stilt_assets.status import state_of
 from stilt_assets.store import Store
+from stilt_assets.worth import outside_of
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def coverage_of(location: str, settings: Settings) -> list[Coverage]:
     """What a retrieval file holds of each target. RetrievalError if it cannot be read."""
     found = []
     for name, target in settings.targets.items():
-        retrieval = worth_running(read_retrieval(location, target.bounds), target.pixels)
+        good = read_retrieval(location, target.bounds)
+        retrieval = worth_running(good, target.pixels, outside_of(settings, target))
         if not len(retrieval.pixels):
             found.append(Coverage(name, None, 0, retrieval.dropped, product=retrieval.product))
             continue

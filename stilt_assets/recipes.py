@@ -21,13 +21,12 @@ from stilt_assets.grid import Grid
 from stilt_assets.meteorology import Need, aggregate, need_of
 from stilt_assets.meteorology.sources import Source, find_sources
 from stilt_assets.receptor import receptors_from
-from stilt_assets.retrieval.masks import CODE as MASKS
-from stilt_assets.retrieval.masks import polygons_of
 from stilt_assets.scene import STAGES, Recipe, Record, load_record, sha256_of
-from stilt_assets.settings import PixelSettings, Settings, TargetSettings, is_url
+from stilt_assets.settings import Settings, TargetSettings, is_url
 from stilt_assets.simulation import Limits, Simulation
 from stilt_assets.store import Store
 from stilt_assets.transport import transport_named
+from stilt_assets.worth import worth_of
 
 
 @dataclass(frozen=True)
@@ -91,15 +90,7 @@ def pixels_recipe(desk: Desk) -> Recipe:
         "bounds": list(desk.target.bounds),
         "top": desk.settings.simulation.top,
     }
-    return Recipe("pixels", made_from | _worth(desk.target.pixels))
-
-
-def _worth(chosen: PixelSettings) -> dict[str, Any]:
-    """What of the good pixels is run, as far as it differs from all of them."""
-    if not chosen.given:
-        return {}
-    mask = {"mask": polygons_of(chosen.mask)[1]} if chosen.mask else {}
-    return {"worth": {"code": MASKS, **chosen.given, **mask}}
+    return Recipe("pixels", made_from | worth_of(desk.settings, desk.target, desk.record))
 
 
 def choice_of(desk: Desk) -> str:

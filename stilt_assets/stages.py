@@ -30,6 +30,7 @@ from stilt_assets.recipes import (
 from stilt_assets.result import Done, as_before, current, finish, is_there, mending
 from stilt_assets.retrieval import read_retrieval, worth_running
 from stilt_assets.scene import digest
+from stilt_assets.worth import outside_of
 
 PIXELS = "pixels.parquet"
 
@@ -41,7 +42,8 @@ def make_pixels(desk: Desk) -> Done:
     if is_there(desk, recipe, PIXELS):
         return as_before(desk, recipe, started)
     source = desk.record.retrieval
-    found = worth_running(read_retrieval(source["path"], desk.target.bounds), desk.target.pixels)
+    good = read_retrieval(source["path"], desk.target.bounds)
+    found = worth_running(good, desk.target.pixels, outside_of(desk.settings, desk.target))
     if not len(found.pixels):
         dropped = ", ".join(f"{count} {reason}" for reason, count in found.dropped.items() if count)
         raise RetrievalError(
