@@ -239,7 +239,7 @@ def jacobian_recipe(desk: Desk, pixels: Recipe, footprints: Recipe) -> Recipe:
     """From pixels, footprints and their outcomes, and how H is written."""
     made_from = {
         "code": jacobian.CODE,
-        "pixels": pixels.id,
+        "pixels": desk.record.results[pixels.name]["digests"].get("pixels", pixels.id)[:12],
         "footprints": footprints.id,
         "outcomes": desk.record.results[footprints.name]["digests"]["outcomes"],
         "aggregate": {name: block.resolution for name, block in desk.target.aggregate.items()},

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from stilt_assets import jacobian, pack
 from stilt_assets.choosing import CERTIFICATE, choose
-from stilt_assets.errors import DamagedError, RetrievalError
+from stilt_assets.errors import DamagedError, RetrievalError, StoreError
 from stilt_assets.matrix import layout_of
 from stilt_assets.meteorology import aggregate
 from stilt_assets.receptor import receptors_from, write_pixels
@@ -27,9 +27,10 @@ from stilt_assets.recipes import (
     pixels_recipe,
     stamped,
 )
+from stilt_assets.reissue import changes, soundings
 from stilt_assets.result import Done, as_before, current, finish, is_there, mending
-from stilt_assets.retrieval import read_retrieval, worth_running
-from stilt_assets.scene import digest
+from stilt_assets.retrieval import Retrieval, read_retrieval, readable, worth_running
+from stilt_assets.scene import Recipe, digest, sha256_of
 from stilt_assets.worth import outside_of
 
 PIXELS = "pixels.parquet"
@@ -42,7 +43,7 @@ def make_pixels(desk: Desk) -> Done:
     if is_there(desk, recipe, PIXELS):
         return as_before(desk, recipe, started)
     source = desk.record.retrieval
-    good = read_retrieval(source["path"], desk.target.bounds)
+    good = _read_as_registered(source, desk, recipe)
     found = worth_running(good, desk.target.pixels, outside_of(desk.settings, desk.target))
     if not len(found.pixels):
         dropped = ", ".join(f"{count} {reason}" for reason, count in found.dropped.items() if count)
@@ -52,13 +53,37 @@ def make_pixels(desk: Desk) -> Done:
     with desk.store.building(desk.folder(recipe), PIXELS) as folder:
         write_pixels(folder, found, desk.settings.simulation.top)
     digests = {name: _digest_of(desk.table(recipe, f"{name}.parquet")) for name in ("receptors", "kernels")}
+    digests["pixels"] = digest(desk.store.read(desk.store.file(desk.folder(recipe), PIXELS)))
     source |= stamped(source["path"], source)
     size = desk.store.size(desk.folder(recipe))
     desk.record.begin(recipe)["digests"] = digests
     summary: dict[str, Any] = {"pixels": len(found.pixels), "dropped": dict(found.dropped)}
     if "members" in found.pixels:
         summary["members"] = int(found.pixels["members"].map(len).sum())
+    before = desk.record.current.get("pixels")
+    if before and desk.record.results[before]["made_from"].get("retrieval") != recipe.made_from["retrieval"]:
+        summary["reissued"] = _reissued(desk, before, recipe)
     return finish(desk, recipe, summary | {"product": found.product, "bytes": size}, started)
+
+
+def _read_as_registered(source: dict[str, Any], desk: Desk, recipe: Recipe) -> Retrieval:
+    """What the retrieval file holds, if its bytes are those that the recipe names."""
+    with readable(source["path"]) as path:
+        found = read_retrieval(str(path), desk.target.bounds)
+        if sha256_of(path) == recipe.made_from["retrieval"]:
+            return found
+    raise RetrievalError(f"{source['path']} is not the file that was registered, it changed since; register it again")
+
+
+def _reissued(desk: Desk, before: str, recipe: Recipe) -> dict[str, int]:
+    """What the soundings of a new issue changed against those that were current."""
+    store, names = desk.store, (PIXELS, "receptors.parquet", "kernels.parquet")
+    folders = (store.result(desk.record.key, before), desk.folder(recipe))
+    try:
+        old, new = (soundings(*(store.table(store.file(folder, name)) for name in names)) for folder in folders)
+    except StoreError:  # somebody cleared up
+        return {}
+    return changes(old, new)
 
 
 def _digest_of(table: pa.Table) -> str:
