@@ -30,6 +30,7 @@ from stilt_assets.recipes import (
 from stilt_assets.reissue import changes, soundings
 from stilt_assets.result import Done, as_before, current, finish, is_there, mending
 from stilt_assets.retrieval import Retrieval, read_retrieval, readable, worth_running
+from stilt_assets.retrieval.points import points_at
 from stilt_assets.scene import Recipe, digest, sha256_of
 from stilt_assets.worth import outside_of
 
@@ -42,26 +43,21 @@ def make_pixels(desk: Desk) -> Done:
     recipe, started = pixels_recipe(desk), monotonic()
     if is_there(desk, recipe, PIXELS):
         return as_before(desk, recipe, started)
-    source = desk.record.retrieval
-    good = _read_as_registered(source, desk, recipe)
-    found = worth_running(good, desk.target.pixels, outside_of(desk.settings, desk.target))
-    if not len(found.pixels):
-        dropped = ", ".join(f"{count} {reason}" for reason, count in found.dropped.items() if count)
-        raise RetrievalError(
-            f"{source['path']} has no good pixel inside the bounds of '{desk.record.scene.target}': {dropped}"
-        )
+    found = _found(desk, recipe)
     with desk.store.building(desk.folder(recipe), PIXELS) as folder:
         write_pixels(folder, found, desk.settings.simulation.top)
     digests = {name: _digest_of(desk.table(recipe, f"{name}.parquet")) for name in ("receptors", "kernels")}
     digests["pixels"] = digest(desk.store.read(desk.store.file(desk.folder(recipe), PIXELS)))
-    source |= stamped(source["path"], source)
+    source = desk.record.retrieval
+    if "path" in source:
+        source |= stamped(source["path"], source)
     size = desk.store.size(desk.folder(recipe))
     desk.record.begin(recipe)["digests"] = digests
     summary: dict[str, Any] = {"pixels": len(found.pixels), "dropped": dict(found.dropped)}
     if "members" in found.pixels:
         summary["members"] = int(found.pixels["members"].map(len).sum())
     before = desk.record.current.get("pixels")
-    if before and desk.record.results[before]["made_from"].get("retrieval") != recipe.made_from["retrieval"]:
+    if before and desk.record.results[before]["made_from"].get("retrieval") != recipe.made_from.get("retrieval"):
         summary["reissued"] = _reissued(desk, before, recipe)
     return finish(desk, recipe, summary | {"product": found.product, "bytes": size}, started)
 
@@ -84,6 +80,19 @@ def _reissued(desk: Desk, before: str, recipe: Recipe) -> dict[str, int]:
     except StoreError:  # somebody cleared up
         return {}
     return changes(old, new)
+
+
+def _found(desk: Desk, recipe: Recipe) -> Retrieval:
+    """The pixels or points of a scene. RetrievalError if there are none."""
+    if desk.points is not None:
+        return points_at(desk.points, desk.record.scene.time, desk.settings.simulation.top)
+    path = desk.record.retrieval["path"]
+    good = _read_as_registered(desk.record.retrieval, desk, recipe)
+    found = worth_running(good, desk.target.pixels, outside_of(desk.settings, desk.target))
+    if not len(found.pixels):
+        dropped = ", ".join(f"{count} {reason}" for reason, count in found.dropped.items() if count)
+        raise RetrievalError(f"{path} has no good pixel inside the bounds of '{desk.record.scene.target}': {dropped}")
+    return found
 
 
 def _digest_of(table: pa.Table) -> str:

@@ -1,12 +1,13 @@
-"""Which of a scene's good pixels are run, and what of the settings and files says so?"""
+"""Which pixels or points of a scene are run, and what of the settings and files says so?"""
 
 from typing import Any
 
 from stilt_assets.errors import NoArchiveError
 from stilt_assets.meteorology import cells
+from stilt_assets.retrieval import points
 from stilt_assets.retrieval.masks import CODE, Outside, polygons_of
-from stilt_assets.scene import Record
-from stilt_assets.settings import Settings, TargetSettings
+from stilt_assets.scene import Record, Scene, digest
+from stilt_assets.settings import GridTargetSettings, Settings, TargetSettings
 
 
 def worth_of(settings: Settings, target: TargetSettings, record: Record) -> dict[str, Any]:
@@ -31,3 +32,17 @@ def worth_of(settings: Settings, target: TargetSettings, record: Record) -> dict
 def outside_of(settings: Settings, target: TargetSettings) -> Outside | None:
     """Which pixels lie outside the meteorology, if the target leaves those out."""
     return cells.outside(cells.cells_of(settings.meteorology)) if target.pixels.inside_meteorology else None
+
+
+def points_of(target: GridTargetSettings, scene: Scene, top: float) -> dict[str, Any]:
+    """What makes the points of a scene: their recipe."""
+    bottom, highest = points.extent_of(target, top)
+    places = points.places_of(target)
+    where = digest(*(places[name].to_numpy().tobytes() for name in ("longitude", "latitude")))[:12]
+    return {
+        "code": points.CODE,
+        "points": where,
+        "bottom": bottom,
+        "top": highest,
+        "time": f"{scene.time:%Y-%m-%dT%H:%MZ}",
+    }
