@@ -7,6 +7,7 @@ functions.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -108,10 +109,11 @@ def _digest_of(table: pa.Table) -> str:
 
 
 @mending
-def make_meteorology(desk: Desk, *, stays: bool = False) -> Done:
+def make_meteorology(desk: Desk, say: Callable[[str], None] = lambda _: None, *, stays: bool = False) -> Done:
     """
     The scene's meteorology aggregate; with `stays`, of the source that it was made of before.
 
+    `say` is told if files must be fetched, which may take long.
     MeteorologyGapError or MeteorologyError if the files do not do, StoreError if an archive does not answer.
     """
     started, pixels = monotonic(), current(desk, pixels_recipe(desk))
@@ -120,6 +122,8 @@ def make_meteorology(desk: Desk, *, stays: bool = False) -> Done:
         choice.note(choice.recipe, choice.files)
         return as_before(desk, choice.recipe, started)
     receptors = receptors_from(desk.table(pixels, "receptors.parquet"))
+    if choice.to_fetch:
+        say(choice.to_fetch)
     with choice.opened() as opened:
         recipe = opened.recipe
         with desk.store.building(desk.folder(recipe), CERTIFICATE) as folder:

@@ -17,7 +17,7 @@ from file_server import Mirror, crc32, file_server, google_hash
 from object_store import BUCKET, object_store
 
 from stilt_assets import faults
-from stilt_assets.errors import BusyError, MeteorologyError, OverBudgetError, StoreError
+from stilt_assets.errors import BusyError, MeteorologyError, OverBudgetError, StoppedError, StoreError
 from stilt_assets.meteorology.cache import Cache
 from stilt_assets.meteorology.download import fetch
 from stilt_assets.meteorology.server import Remote, look
@@ -187,6 +187,26 @@ def test_a_server_that_is_gone_for_good_is_given_up_and_what_came_is_kept(
     with cache.lent([("hrrr/a", remote)], 1) as (file,):
         assert file.path.read_bytes() == CONTENT
     assert mirror.files.gets == [(PATH, came)]
+
+
+def test_whoever_is_asked_to_stop_keeps_what_came(mirror: Mirror, tmp_path: Path) -> None:
+    with pytest.raises(StoppedError, match="what came is kept"):
+        fetch(there(mirror), tmp_path / "part", lambda _: None, lambda: True)
+    came = (tmp_path / "part").stat().st_size
+    assert 0 < came < 700 * KB
+    mirror.files.gets.clear()
+    assert fetched(mirror, tmp_path / "part")["sha256"] == sha256(CONTENT)
+    assert mirror.files.gets == [(PATH, came)]
+
+
+def test_one_file_that_cannot_be_had_stops_the_others_and_is_told(mirror: Mirror, tmp_path: Path) -> None:
+    files = several(mirror, a=70, b=40, c=10)
+    mirror.files.headers = {"x-goog-hash": google_hash(CONTENT[: 40 * KB], "md5")}
+    wanted = [files["a"], ("b", there(mirror, "/b")), files["c"]]
+    mirror.files.contents["/b"] = bytes(40 * KB)
+    with pytest.raises(MeteorologyError, match="/b cannot be had"), Cache(tmp_path, 1e6).lent(wanted, 2):
+        pass
+    assert "b" not in names(tmp_path)
 
 
 # ---- a file that changes

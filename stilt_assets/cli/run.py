@@ -44,7 +44,7 @@ def run_scene(desk, *, retry_failed: bool = False) -> str:
     from stilt_assets.shard import make_footprints
 
     _tell(stages.make_pixels(desk))
-    _tell(stages.make_meteorology(desk))
+    _tell(stages.make_meteorology(desk, say))
     expected = preview_of(desk, retry_failed=retry_failed).expected
     with stoppable() as stopped, bar() as tell:
         footprints = make_footprints(desk, tell, stopped, say, retry_failed=retry_failed, expected=expected)

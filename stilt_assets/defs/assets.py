@@ -34,7 +34,7 @@ def meteorology(
 ) -> dg.MaterializeResult:
     """One ARL file with the hours and the box that a scene needs, and its certificate."""
     with in_one_line():
-        return shown(stages.make_meteorology(desk_of(context.partition_key, settings, store)))
+        return shown(stages.make_meteorology(desk_of(context.partition_key, settings, store), context.log.info))
 
 
 @dg.graph_asset(
