@@ -7,7 +7,7 @@ the same overpass as an earlier one is that scene's new issue, whatever minute i
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ from stilt_assets.issue import ONE_OVERPASS, is_older, issue_of, same_overpass
 from stilt_assets.meteorology import box_of
 from stilt_assets.recipes import Desk, choice_of, stamped
 from stilt_assets.retrieval import Retrieval, read_retrieval, readable, worth_running
+from stilt_assets.retrieval.points import INSTRUMENT, places_of
 from stilt_assets.scene import Record, Scene, load_record, load_records, sha256_of
-from stilt_assets.settings import Settings, is_url
+from stilt_assets.settings import GridTargetSettings, Settings, is_url
 from stilt_assets.status import state_of
 from stilt_assets.store import Store
+from stilt_assets.worth import outside_of
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,10 @@ def coverage_of(location: str, settings: Settings) -> list[Coverage]:
     """What a retrieval file holds of each target. RetrievalError if it cannot be read."""
     found = []
     for name, target in settings.targets.items():
-        retrieval = worth_running(read_retrieval(location, target.bounds), target.pixels)
+        if isinstance(target, GridTargetSettings):
+            continue
+        good = read_retrieval(location, target.bounds)
+        retrieval = worth_running(good, target.pixels, outside_of(settings, target))
         if not len(retrieval.pixels):
             found.append(Coverage(name, None, 0, retrieval.dropped, product=retrieval.product))
             continue
@@ -155,6 +160,32 @@ def _other_time_of(scene: Scene, name: str) -> Scene | None:
         return None
     near = abs(other.time - scene.time) <= ONE_OVERPASS
     return other if near and (other.instrument, other.target) == (scene.instrument, scene.target) else None
+
+
+def register_grid(name: str, time: datetime, settings: Settings, store: Store) -> str:
+    """Put the scene of a grid of points at a time (UTC) into the store; its key. UsageError if `name` is no grid."""
+    target = settings.target(name)
+    if not isinstance(target, GridTargetSettings):
+        raise UsageError(f"the target '{name}' is no grid of points (kind: grid)")
+    scene = Scene(time.astimezone(UTC).replace(second=0, microsecond=0), INSTRUMENT, name)
+    try:
+        record = load_record(store, scene.key)
+    except UnknownSceneError:
+        record = Record(scene.key, {})
+    table = places_of(target)
+    counted = {
+        "pixels": len(table),
+        "dropped": {},
+        "box": list(box_of(table["longitude"].to_list(), table["latitude"].to_list())),
+        "times": [f"{scene.time:%Y-%m-%dT%H:%M}+00:00"] * 2,
+        "uncertainty": None,
+        "units": "",
+        "choice": choice_of(Desk(record, settings, store)),
+    }
+    record.retrieval = {"source": "grid", "counted": counted}
+    record.changed.add("retrieval")
+    record.save(store)
+    return scene.key
 
 
 # ---- scenes that are there

@@ -67,6 +67,13 @@ class Choice:
     files: Mapping[str, Any] = field(default_factory=dict)
     offer: Offer | None = None
 
+    @property
+    def to_fetch(self) -> str:
+        """A line that says what of an archive is still to come to this machine; empty if all is here."""
+        cache = cache_of(self.desk.settings.meteorology)
+        size = self.offer.bytes_to_fetch(cache) if self.offer else 0
+        return f"meteorology fetching {size / 1e9:.3g} GB of {self.product} into {cache.folder}" if size else ""
+
     def note(self, recipe: Recipe, files: Mapping[str, Any]) -> None:
         """Tell the scene's record of the source and its files."""
         entry = self.desk.record.begin(recipe)

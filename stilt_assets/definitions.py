@@ -4,7 +4,7 @@ import os
 
 import dagster as dg
 
-from stilt_assets.defs import analysis, assets, checks, retrievals, sensors
+from stilt_assets.defs import analysis, assets, checks, retrievals, schedules, sensors
 from stilt_assets.defs.resources import SettingsResource, StoreResource
 
 EXECUTORS = {
@@ -30,6 +30,7 @@ defs = dg.Definitions(
         retrievals.scene_catalog,
     ],
     sensors=[sensors.arrivals, sensors.days_to_scenes, analysis.analysis_arrived],
+    schedules=schedules.grid_schedules(),
     asset_checks=[
         checks.few_pixels_lost,
         checks.crop_was_large_enough,

@@ -125,6 +125,12 @@ class OverBudgetError(StiltAssetsError):
     reason = "over_budget"
 
 
+class OverLimitsError(StiltAssetsError):
+    """A scene or a backfill would cost more than the settings allow; nothing was run."""
+
+    reason = "over_limits"
+
+
 class WorkersKilledError(StiltAssetsError):
     """Worker after worker was killed by the system."""
 

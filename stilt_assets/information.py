@@ -92,7 +92,8 @@ def degrees_of_freedom(influence: Floats, error: Floats, covariance: Floats) -> 
     `influence` K (pixel, block) in ppm per µmol m-2 s-1, `error` (pixel,) in ppm without correlation, `covariance`
     S_a (block, block) in µmol2 m-4 s-2.
     """
-    root = np.linalg.cholesky(covariance + 1e-9 * np.trace(covariance) / len(covariance) * np.eye(len(covariance)))
+    variances, directions = np.linalg.eigh(covariance)
+    root = directions * np.sqrt(variances.clip(0.0))
     seen = (influence / error[:, None]) @ root
     gains = np.linalg.eigvalsh(seen.T @ seen).clip(0.0)
     return float(np.sum(gains / (1.0 + gains)))

@@ -38,8 +38,11 @@ def releases_of(particles: pd.DataFrame) -> dict[str, np.ndarray]:
     `release_height` m above ground; `release_pressure` hPa, of the first minute; `weight`, the share of the column's
     air in the particle's slab: `[P(z - d/2) - P(z + d/2)]/p_s` with ln P fitted to the first minute (X-STILT's rule;
     the weights sum to `(p_s - p_top)/p_s`); `surface_pressure` hPa, of that fit. TransportError without a profile.
+    Particles of one height stand for their share of the particles: they show no profile, and no surface pressure.
     """
     first = particles.loc[particles.groupby("particle")["age"].idxmax()]
+    if first["release_height"].nunique() == 1:
+        return _of_a_point(first)
     try:
         pressure, weight = (values.reindex(first["particle"]).to_numpy() for values in particle_pwf(first))
     except ValueError as error:
@@ -57,13 +60,25 @@ def releases_of(particles: pd.DataFrame) -> dict[str, np.ndarray]:
     }
 
 
+def _of_a_point(first: pd.DataFrame) -> dict[str, np.ndarray]:
+    return {
+        "particle": first["particle"].to_numpy().astype("i2"),
+        "release_height": first["release_height"].to_numpy().astype("f8"),
+        "release_pressure": first["pres"].to_numpy().astype("f8"),
+        "weight": np.full(len(first), 1.0 / len(first)),
+        "surface_pressure": np.full(len(first), np.nan),
+    }
+
+
 def column_weights(releases: dict[str, np.ndarray], kernel: Kernel) -> np.ndarray:
     """
     omega (particle,) = averaging kernel x share of the column's air.
 
     The kernel is looked up by pressure, after the particle's has been scaled from the model's surface pressure to the
-    retrieval's; outside its levels it keeps its end values.
+    retrieval's; outside its levels it keeps its end values. A kernel of one level holds at any pressure.
     """
+    if len(kernel.value) == 1:
+        return releases["weight"] * kernel.value[0]
     pressure = releases["release_pressure"] * (kernel.surface_pressure / releases["surface_pressure"])
     order = np.argsort(kernel.pressure)
     return releases["weight"] * np.interp(pressure, kernel.pressure[order], kernel.value[order])

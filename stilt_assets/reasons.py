@@ -74,6 +74,7 @@ _THE_TABLE = (
     Reason("stopped", True, Remedy.repeat, "somebody asked for a stop", "run again", "operator"),
     _stop("cannot_execute", "`hycs_std` does not start on this machine", "use x86-64 Linux; install again", "operator"),
     _stop("over_budget", "the work needs more than the settings allow it", "raise the setting that is named"),
+    _stop("over_limits", "the run would cost more than `limits` allow", "see `stilt-assets preview`; raise the limit"),
     # ---- the store
     Reason("damaged", True, Remedy.remake, "a file of the store is not what was written", "run again", "operator"),
     Reason("unreachable", True, Remedy.repeat, "the store does not answer", "look at network and store", "operator"),

@@ -68,7 +68,7 @@ KERNELS = pa.schema(
 
 @dataclass(frozen=True)
 class Receptor:
-    """A column that particles start from, evenly in height."""
+    """A column that particles start from, evenly in height; a point if its bottom is its top."""
 
     pixel: int
     time: datetime  # UTC, to the minute: the transport model knows no seconds
@@ -88,10 +88,15 @@ class Kernel:
 
 
 def write_pixels(folder: Path, retrieval: Retrieval, top: float) -> None:
-    """Write `pixels.parquet`, `receptors.parquet` and `kernels.parquet` (columns up to `top` m above ground)."""
+    """
+    Write `pixels.parquet`, `receptors.parquet` and `kernels.parquet`.
+
+    Receptors are columns from the ground to `top` (m above ground), unless the pixels say their own `bottom` and `top`.
+    """
     pixels = retrieval.pixels
+    column = {"bottom": 0.0, "top": float(top)}
     receptors = pixels[["pixel", "longitude", "latitude"]].assign(
-        time=pixels["time"].dt.floor("min"), bottom=0.0, top=float(top)
+        time=pixels["time"].dt.floor("min"), **{name: pixels.get(name, value) for name, value in column.items()}
     )
     own = ("kernel_pressure", "kernel") if "kernel" in pixels else ("ak_pressure", "ak")
     kernels = pixels.assign(pressure=pixels[own[0]], kernel=pixels[own[1]])
@@ -123,6 +128,6 @@ def receptors_from(table: pa.Table) -> list[Receptor]:
 
 def kernels_from(table: pa.Table) -> list[Kernel]:
     """Kernels in the order of their pixels, from `kernels.parquet`."""
-    return [
-        Kernel(np.array(row["pressure"]), np.array(row["kernel"]), row["surface_pressure"]) for row in table.to_pylist()
-    ]
+    surface = table["surface_pressure"].to_numpy()
+    profiles = zip(table["pressure"].to_pylist(), table["kernel"].to_pylist(), surface, strict=True)
+    return [Kernel(np.array(pressure, float), np.array(kernel), float(ground)) for pressure, kernel, ground in profiles]

@@ -15,20 +15,20 @@ import fsspec
 import pyarrow as pa
 
 from stilt_assets import footprint, jacobian, retrieval
-from stilt_assets.errors import MeteorologyGapError, NoArchiveError
+from stilt_assets.errors import MeteorologyGapError, NoArchiveError, UsageError
 from stilt_assets.faults import steadily
 from stilt_assets.grid import Grid
 from stilt_assets.meteorology import Need, aggregate, need_of
 from stilt_assets.meteorology.sources import Source, find_sources
 from stilt_assets.receptor import receptors_from
-from stilt_assets.retrieval.masks import CODE as MASKS
-from stilt_assets.retrieval.masks import polygons_of
+from stilt_assets.retrieval.points import INSTRUMENT
 from stilt_assets.scene import STAGES, Recipe, Record, load_record, sha256_of
-from stilt_assets.settings import PixelSettings, Settings, TargetSettings, is_url
+from stilt_assets.settings import GridTargetSettings, Settings, TargetSettings, is_url
 from stilt_assets.simulation import Limits, Simulation
 from stilt_assets.store import Store
 from stilt_assets.transport import reference_of, transport_named
 from stilt_assets.transport.auto import AUTO, REFERENCE, Choice, choose
+from stilt_assets.worth import points_of, worth_of
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,15 @@ class Desk:
     def target(self) -> TargetSettings:
         """The scene's target. UnknownTargetError if the settings lack it."""
         return self.settings.target(self.record.scene.target)
+
+    @property
+    def points(self) -> GridTargetSettings | None:
+        """The grid of points that the scene is of, if it is of one. UsageError if scene and target do not match."""
+        target = self.target
+        points = target if isinstance(target, GridTargetSettings) else None
+        if (points is None) == (self.record.scene.instrument == INSTRUMENT):
+            raise UsageError(f"{self.record.key} and the target '{self.record.scene.target}' are not of one kind")
+        return points
 
     @property
     def grid(self) -> Grid:
@@ -87,7 +96,9 @@ def desk_of(key: str, settings: Settings, store: Store) -> Desk:
 
 
 def pixels_recipe(desk: Desk) -> Recipe:
-    """From the file's bytes, the bounds and the column's top."""
+    """From the file's bytes, the bounds and the column's top; or from the points of a grid."""
+    if desk.points is not None:
+        return Recipe("pixels", points_of(desk.points, desk.record.scene, desk.settings.simulation.top))
     source = desk.record.retrieval
     facts = source | stamped(source["path"], source)
     made_from = {
@@ -97,15 +108,7 @@ def pixels_recipe(desk: Desk) -> Recipe:
         "bounds": list(desk.target.bounds),
         "top": desk.settings.simulation.top,
     }
-    return Recipe("pixels", made_from | _worth(desk.target.pixels))
-
-
-def _worth(chosen: PixelSettings) -> dict[str, Any]:
-    """What of the good pixels is run, as far as it differs from all of them."""
-    if not chosen.given:
-        return {}
-    mask = {"mask": polygons_of(chosen.mask)[1]} if chosen.mask else {}
-    return {"worth": {"code": MASKS, **chosen.given, **mask}}
+    return Recipe("pixels", made_from | worth_of(desk.settings, desk.target, desk.record))
 
 
 def choice_of(desk: Desk) -> str:
@@ -286,7 +289,7 @@ def jacobian_recipe(desk: Desk, pixels: Recipe, footprints: Recipe) -> Recipe:
     """From pixels, footprints and their outcomes, and how H is written."""
     made_from = {
         "code": jacobian.CODE,
-        "pixels": pixels.id,
+        "pixels": desk.record.results[pixels.name]["digests"].get("pixels", pixels.id)[:12],
         "footprints": footprints.id,
         "outcomes": desk.record.results[footprints.name]["digests"]["outcomes"],
         "aggregate": {name: block.resolution for name, block in desk.target.aggregate.items()},

@@ -7,6 +7,7 @@ functions.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from stilt_assets import jacobian, pack
 from stilt_assets.choosing import CERTIFICATE, choose
-from stilt_assets.errors import DamagedError, RetrievalError
+from stilt_assets.errors import DamagedError, RetrievalError, StoreError
 from stilt_assets.matrix import layout_of
 from stilt_assets.meteorology import aggregate
 from stilt_assets.receptor import receptors_from, write_pixels
@@ -27,9 +28,12 @@ from stilt_assets.recipes import (
     pixels_recipe,
     stamped,
 )
+from stilt_assets.reissue import changes, soundings
 from stilt_assets.result import Done, as_before, current, finish, is_there, mending
-from stilt_assets.retrieval import read_retrieval, worth_running
-from stilt_assets.scene import digest
+from stilt_assets.retrieval import Retrieval, read_retrieval, readable, worth_running
+from stilt_assets.retrieval.points import points_at
+from stilt_assets.scene import Recipe, digest, sha256_of
+from stilt_assets.worth import outside_of
 
 PIXELS = "pixels.parquet"
 
@@ -40,23 +44,56 @@ def make_pixels(desk: Desk) -> Done:
     recipe, started = pixels_recipe(desk), monotonic()
     if is_there(desk, recipe, PIXELS):
         return as_before(desk, recipe, started)
-    source = desk.record.retrieval
-    found = worth_running(read_retrieval(source["path"], desk.target.bounds), desk.target.pixels)
-    if not len(found.pixels):
-        dropped = ", ".join(f"{count} {reason}" for reason, count in found.dropped.items() if count)
-        raise RetrievalError(
-            f"{source['path']} has no good pixel inside the bounds of '{desk.record.scene.target}': {dropped}"
-        )
+    found = _found(desk, recipe)
     with desk.store.building(desk.folder(recipe), PIXELS) as folder:
         write_pixels(folder, found, desk.settings.simulation.top)
     digests = {name: _digest_of(desk.table(recipe, f"{name}.parquet")) for name in ("receptors", "kernels")}
-    source |= stamped(source["path"], source)
+    digests["pixels"] = digest(desk.store.read(desk.store.file(desk.folder(recipe), PIXELS)))
+    source = desk.record.retrieval
+    if "path" in source:
+        source |= stamped(source["path"], source)
     size = desk.store.size(desk.folder(recipe))
     desk.record.begin(recipe)["digests"] = digests
     summary: dict[str, Any] = {"pixels": len(found.pixels), "dropped": dict(found.dropped)}
     if "members" in found.pixels:
         summary["members"] = int(found.pixels["members"].map(len).sum())
+    before = desk.record.current.get("pixels")
+    if before and desk.record.results[before]["made_from"].get("retrieval") != recipe.made_from.get("retrieval"):
+        summary["reissued"] = _reissued(desk, before, recipe)
     return finish(desk, recipe, summary | {"product": found.product, "bytes": size}, started)
+
+
+def _read_as_registered(source: dict[str, Any], desk: Desk, recipe: Recipe) -> Retrieval:
+    """What the retrieval file holds, if its bytes are those that the recipe names."""
+    with readable(source["path"]) as path:
+        found = read_retrieval(str(path), desk.target.bounds)
+        if sha256_of(path) == recipe.made_from["retrieval"]:
+            return found
+    raise RetrievalError(f"{source['path']} is not the file that was registered, it changed since; register it again")
+
+
+def _reissued(desk: Desk, before: str, recipe: Recipe) -> dict[str, int]:
+    """What the soundings of a new issue changed against those that were current."""
+    store, names = desk.store, (PIXELS, "receptors.parquet", "kernels.parquet")
+    folders = (store.result(desk.record.key, before), desk.folder(recipe))
+    try:
+        old, new = (soundings(*(store.table(store.file(folder, name)) for name in names)) for folder in folders)
+    except StoreError:  # somebody cleared up
+        return {}
+    return changes(old, new)
+
+
+def _found(desk: Desk, recipe: Recipe) -> Retrieval:
+    """The pixels or points of a scene. RetrievalError if there are none."""
+    if desk.points is not None:
+        return points_at(desk.points, desk.record.scene.time, desk.settings.simulation.top)
+    path = desk.record.retrieval["path"]
+    good = _read_as_registered(desk.record.retrieval, desk, recipe)
+    found = worth_running(good, desk.target.pixels, outside_of(desk.settings, desk.target))
+    if not len(found.pixels):
+        dropped = ", ".join(f"{count} {reason}" for reason, count in found.dropped.items() if count)
+        raise RetrievalError(f"{path} has no good pixel inside the bounds of '{desk.record.scene.target}': {dropped}")
+    return found
 
 
 def _digest_of(table: pa.Table) -> str:
@@ -72,10 +109,11 @@ def _digest_of(table: pa.Table) -> str:
 
 
 @mending
-def make_meteorology(desk: Desk, *, stays: bool = False) -> Done:
+def make_meteorology(desk: Desk, say: Callable[[str], None] = lambda _: None, *, stays: bool = False) -> Done:
     """
     The scene's meteorology aggregate; with `stays`, of the source that it was made of before.
 
+    `say` is told if files must be fetched, which may take long.
     MeteorologyGapError or MeteorologyError if the files do not do, StoreError if an archive does not answer.
     """
     started, pixels = monotonic(), current(desk, pixels_recipe(desk))
@@ -84,6 +122,8 @@ def make_meteorology(desk: Desk, *, stays: bool = False) -> Done:
         choice.note(choice.recipe, choice.files)
         return as_before(desk, choice.recipe, started)
     receptors = receptors_from(desk.table(pixels, "receptors.parquet"))
+    if choice.to_fetch:
+        say(choice.to_fetch)
     with choice.opened() as opened:
         recipe = opened.recipe
         with desk.store.building(desk.folder(recipe), CERTIFICATE) as folder:

@@ -38,6 +38,7 @@ def made(
     beside = folder / f".{target.name}"
     shutil.copyfile(source, beside)
     with netCDF4.Dataset(beside, "a") as dataset:
+        dataset.issue = target.name  # no two issues have the same bytes
         product = dataset["PRODUCT"]
         if minutes:
             product["delta_time"][:] = product["delta_time"][:] + minutes * 60_000

@@ -89,6 +89,7 @@ def test_what_the_readme_calls_defaults_are_the_defaults(tmp_path: Path) -> None
         "meteorology": settings.meteorology,
         "packs": settings.packs,
         "targets.*": settings.target("home"),
+        "targets.*.pixels": settings.target("home").pixels,
         "jacobian": settings.jacobian,
     }
     defaults = {
@@ -99,11 +100,13 @@ def test_what_the_readme_calls_defaults_are_the_defaults(tmp_path: Path) -> None
     }
     for shown_above in ("packs.pixels", "packs.workers", "targets.*.aggregate"):
         del defaults[shown_above]
+    for shown_below in ("kind", "pixels"):
+        del defaults[f"targets.*.{shown_below}"]
     for shown_below in ("product", "source", "sources", "mirrors"):
         del defaults[f"meteorology.{shown_below}"]
     assert {name for name in told if "." in name} == set(defaults)
     for name, value in defaults.items():  # what is not given is told in words
-        assert re.match(r"[a-z]", told[name]) if value is None else float(told[name]) == value, name
+        assert re.match(r"[a-z]", told[name]) if value is None else yaml.safe_load(told[name]) == value, name
 
 
 @pytest.mark.parametrize(
@@ -316,3 +319,14 @@ def test_settings_are_read_without_touching_the_world(tmp_path: Path) -> None:
     load_settings(written(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["settings.yaml"]
     assert dict(os.environ) == before
+
+
+def test_the_readmes_targets_are_targets(tmp_path: Path) -> None:
+    blocks = [yaml.safe_load(each) for each in re.findall(r"```yaml\n(.*?)```", README.read_text(), re.DOTALL)]
+    targets = {name: one for block in blocks for name, one in block.get("targets", {}).items()}
+    assert {"slc", "basin"} <= set(targets)
+    for block in blocks:
+        if "targets" in block:
+            settings = load_settings(written(tmp_path, targets=block["targets"]))
+            for name, one in block["targets"].items():
+                assert settings.target(name).kind == one.get("kind", "retrieval")

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from place import BOUNDS, Place
 
-from stilt_assets.errors import SettingsError
+from stilt_assets.errors import NoArchiveError, SettingsError
 from stilt_assets.footprint import column_weights
 from stilt_assets.jacobian import prior_term, read_array
 from stilt_assets.receptor import PIXELS, kernels_from, receptors_from, write_pixels
@@ -396,3 +396,25 @@ def test_a_scene_of_blocks_has_a_jacobian_with_a_row_for_each(tmp_path: Path, sh
     assert (read_array(path, "obs/row_sum") > 0).all()
     whole = read_retrieval(str(place.retrieval), (*BOUNDS,)).pixels
     assert read_array(path, "obs/value").min() > whole["value"].min()
+
+
+def test_pixels_outside_the_meteorology_are_counted_and_not_lost(tmp_path: Path, shared: Path) -> None:
+    place = Place(tmp_path, shared, simulation__transport="still_air:StillAir")
+    place.move_pixel(0, 1, -113.2, 40.5)
+    place.change(targets__slc__bounds=[-113.5, 40.44, -112.05, 40.56])
+    place.add()
+    assert len(read_retrieval(str(place.retrieval), (-113.5, 40.44, -112.05, 40.56)).pixels) == 9
+    place.change(targets__slc__pixels={"inside_meteorology": True})
+    place.make()
+    record = json.loads((place.scene / "scene.json").read_text())
+    summary = record["results"][record["current"]["pixels"]]["summary"]
+    assert (summary["pixels"], summary["dropped"]["outside_meteorology"]) == (8, 1)
+
+
+def test_a_folder_without_files_holds_no_place(tmp_path: Path, shared: Path) -> None:
+    place = Place(tmp_path, shared, meteorology__source="./empty")
+    place.add()
+    (tmp_path / "empty").mkdir()
+    place.change(targets__slc__pixels={"inside_meteorology": True})
+    with pytest.raises(NoArchiveError, match="no ARL file in"):
+        place.make()

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stilt_assets.cli.terminal import Key, say, settings_and_store
+from stilt_assets.errors import StoreError
 
 
 def status(
@@ -68,7 +69,11 @@ def why(key: Key) -> None:
         typer.echo(f"{verdict.stage:<11} {verdict.state:<8} {verdict.name or '-'}")
         for reason in verdict.why:
             typer.echo(f"            {reason}")
-    analysis = superseded_meteorology(desk)
+    try:
+        analysis = superseded_meteorology(desk)
+    except StoreError as error:
+        analysis = None
+        say(f"whether its meteorology is still the best there is cannot be told: {error}")
     if analysis:
         say(f"its meteorology is a forecast, and {analysis.product} has all of its hours by now: run it again")
 

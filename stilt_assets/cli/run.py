@@ -13,11 +13,24 @@ from stilt_assets.errors import NotPhysicalError, TooManyLostError
 def run(
     key: Key,
     retry_failed: Annotated[bool, typer.Option(help="run failed pixels again, whatever the reason")] = False,
+    beyond_limits: Annotated[bool, typer.Option("--beyond-limits", help="run whatever `limits` say")] = False,
 ) -> None:
     """Do a whole scene: pixels, meteorology, footprints, jacobian. What is there already is left as it is."""
     from stilt_assets.recipes import desk_of
 
-    run_scene(desk_of(key, *settings_and_store()), retry_failed=retry_failed)
+    desk = desk_of(key, *settings_and_store())
+    if not beyond_limits:
+        hold_scene(desk, retry_failed=retry_failed)
+    run_scene(desk, retry_failed=retry_failed)
+
+
+def hold_scene(desk, *, retry_failed: bool = False) -> None:
+    """OverLimitsError if a scene would pass a limit of the settings; nothing is run."""
+    from stilt_assets.budget import hold_to
+    from stilt_assets.preview import preview_of
+
+    if desk.settings.limits.scene.given:
+        hold_to(preview_of(desk, asked={}, retry_failed=retry_failed), desk.settings, "scene", desk.record.key)
 
 
 def run_scene(desk, *, retry_failed: bool = False) -> str:
@@ -26,13 +39,15 @@ def run_scene(desk, *, retry_failed: bool = False) -> str:
     from stilt_assets.difference import tell_difference
     from stilt_assets.jacobian import NAME
     from stilt_assets.pack import read_outcomes
+    from stilt_assets.preview import preview_of
     from stilt_assets.quality import few_pixels_lost, jacobian_is_physical
     from stilt_assets.shard import make_footprints
 
     _tell(stages.make_pixels(desk))
-    _tell(stages.make_meteorology(desk))
+    _tell(stages.make_meteorology(desk, say))
+    expected = preview_of(desk, retry_failed=retry_failed).expected
     with stoppable() as stopped, bar() as tell:
-        footprints = make_footprints(desk, tell, stopped, say, retry_failed=retry_failed)
+        footprints = make_footprints(desk, tell, stopped, say, retry_failed=retry_failed, expected=expected)
     _tell(footprints)
     if not footprints.summary["crop_was_large_enough"]:
         say(str(footprints.summary["crop"]))

@@ -1,6 +1,6 @@
 """Which scenes are there? Register them, list them."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -9,9 +9,10 @@ import typer
 from stilt_assets.cli.days import Collection, End, Start, Target, Wanted, wanted_days
 from stilt_assets.cli.terminal import say, settings_and_store, tell_dagster
 from stilt_assets.errors import UsageError
-from stilt_assets.settings import Settings, is_url
+from stilt_assets.settings import GridTargetSettings, Settings, is_url
 from stilt_assets.store import Store
 
+AT = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%MZ"]
 app = typer.Typer(no_args_is_help=True, help="Scenes: register them, list them.")
 
 
@@ -22,6 +23,8 @@ def scenes_add(
     end: End = None,
     target: Target = None,
     collection: Collection = None,
+    grid: Annotated[str | None, typer.Option(help="target of kind grid: its scenes at --at, or of days")] = None,
+    at: Annotated[list[datetime] | None, typer.Option(formats=AT, help="time (UTC) of a grid's scene")] = None,
 ) -> None:
     """
     Register the scenes that retrieval files hold, and print their keys.
@@ -29,6 +32,13 @@ def scenes_add(
     Without files, those that lie where retrievals arrive, of the days from --from to before --to, or of a collection.
     """
     settings, store = settings_and_store()
+    if grid or at:
+        days = wanted_days(settings, start, end, None, None)
+        if files or target or collection or bool(at) == bool(days) or not grid:
+            raise UsageError("a grid's scenes are added with --grid and either --at, or --from and --to")
+        for key in _of_grid(grid, at or [], days, settings, store):
+            typer.echo(key)
+        return
     wanted = wanted_days(settings, start, end, target, collection)
     if bool(files) == bool(wanted):
         raise UsageError("name either files, or days by --from and --to, or a --collection")
@@ -65,6 +75,20 @@ def _of_days(wanted: Wanted, settings: Settings, store: Store) -> list[str]:
     keys = [key for of_a_day in found.values() for key in of_a_day]
     tell_dagster(keys)
     say(f"{len(keys)} scenes of {len(taken)} files from {first} to {last}")
+    return keys
+
+
+def _of_grid(name: str, at: list[datetime], days: Wanted | None, settings: Settings, store: Store) -> list[str]:
+    from stilt_assets.catalog import register_grid
+
+    target = settings.target(name)
+    if not isinstance(target, GridTargetSettings):
+        raise UsageError(f"the target '{name}' is no grid of points (kind: grid)")
+    times = [each.replace(tzinfo=UTC) for each in at]
+    if days:
+        times = target.scenes_between(*(datetime.combine(day, time.min, UTC) for day in (days.first, days.end)))
+    keys = [register_grid(name, each, settings, store) for each in dict.fromkeys(times)]
+    tell_dagster(keys)
     return keys
 
 

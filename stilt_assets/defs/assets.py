@@ -4,11 +4,12 @@ import dagster as dg
 
 from stilt_assets import stages
 from stilt_assets.defs import shards
-from stilt_assets.defs.metadata import RETRIES, differs, in_one_line, picture, shown
+from stilt_assets.defs.metadata import RETRIES, differs, in_one_line, picture, shown, weighed
 from stilt_assets.defs.partitions import scenes
 from stilt_assets.difference import tell_difference
 from stilt_assets.jacobian import NAME
 from stilt_assets.picture import total_footprint_map
+from stilt_assets.preview import preview_of
 from stilt_assets.recipes import desk_of
 from stilt_assets.settings import Settings
 from stilt_assets.store import Store
@@ -20,9 +21,11 @@ GROUP = "scene"
 def pixels(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]
 ) -> dg.MaterializeResult:
-    """Good pixels of a scene's target, with their receptors and averaging kernels."""
+    """Good pixels of a scene's target, with their receptors and averaging kernels, and what they will cost."""
     with in_one_line():
-        return shown(stages.make_pixels(desk_of(context.partition_key, settings, store)))
+        desk = desk_of(context.partition_key, settings, store)
+        done = stages.make_pixels(desk)
+        return shown(done, **weighed(preview_of(desk)))
 
 
 @dg.asset(partitions_def=scenes, group_name=GROUP, retry_policy=RETRIES, deps=[pixels], kinds={"file"})
@@ -31,7 +34,7 @@ def meteorology(
 ) -> dg.MaterializeResult:
     """One ARL file with the hours and the box that a scene needs, and its certificate."""
     with in_one_line():
-        return shown(stages.make_meteorology(desk_of(context.partition_key, settings, store)))
+        return shown(stages.make_meteorology(desk_of(context.partition_key, settings, store), context.log.info))
 
 
 @dg.graph_asset(

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
 from dagster._core.execution.asset_backfill import AssetBackfillData
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionStatus, PartitionBackfill
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 from dagster._core.utils import make_new_backfill_id
 
-from stilt_assets.defs.partitions import add_keys
+from stilt_assets.defs.partitions import add_keys, scenes
 from stilt_assets.errors import UsageError
 
 GROUP = "scene"
@@ -67,14 +68,9 @@ def launch(there: dg.DagsterInstance, keys: Sequence[str], title: str, name: str
     add_keys(there, keys)
     graph, begun = defs.resolve_asset_graph(), time.time()
     assets = sorted(dg.AssetSelection.groups(GROUP).resolve(graph))
-    data = AssetBackfillData.from_asset_partitions(
-        asset_graph=graph,
-        partition_names=list(keys),
-        asset_selection=assets,
-        dynamic_partitions_store=there,
-        all_partitions=False,
-        backfill_start_timestamp=begun,
-    )
+    subset = scenes.subset_with_partition_keys(keys)
+    targets = AssetGraphSubset(partitions_subsets_by_asset_key=dict.fromkeys(assets, subset))
+    data = AssetBackfillData.from_asset_graph_subset(targets, there, begun)
     there.add_backfill(
         PartitionBackfill(
             backfill_id=name,

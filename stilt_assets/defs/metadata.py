@@ -9,6 +9,7 @@ import dagster as dg
 
 from stilt_assets.difference import Difference
 from stilt_assets.errors import StiltAssetsError
+from stilt_assets.preview import Preview
 from stilt_assets.quality import Answer
 from stilt_assets.reasons import REASONS, Remedy
 from stilt_assets.result import Done
@@ -45,6 +46,18 @@ def _value(value: Any) -> dg.MetadataValue:
         rows = [f"| {name} | {count} |" for name, count in value.items()]
         return dg.MetadataValue.md("\n".join(["| reason | pixels |", "|---|---:|", *rows]) if rows else "none")
     return dg.MetadataValue.json(value) if isinstance(value, list) else dg.MetadataValue.text(str(value))
+
+
+def weighed(preview: Preview) -> dict[str, dg.MetadataValue]:
+    """What the rest of a scene is expected to cost and to bring."""
+    numbers = {
+        "cpu_hours_expected": preview.cpu_hours,
+        "dollars_expected": preview.bill.dollars,
+        "gigabytes_expected": preview.gigabytes,
+        "information_expected": preview.dofs,
+    }
+    facts = {name: _value(round(value, 4)) for name, value in numbers.items() if value is not None}
+    return facts | {"objects_expected": _value(preview.objects), "cost": _value(preview.cost_told)}
 
 
 def picture(png: bytes, title: str) -> dg.MetadataValue:

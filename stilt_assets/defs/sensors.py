@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from stilt_assets.defs import backfill
-from stilt_assets.defs.partitions import add_keys, scenes
+from stilt_assets.defs.partitions import add_keys
 from stilt_assets.defs.retrievals import TO_RUN, retrievals
 from stilt_assets.errors import StiltAssetsError
 from stilt_assets.inbox import look
@@ -49,6 +49,7 @@ def arrivals(context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Set
     except StiltAssetsError as error:
         context.log.error(str(error))
         return dg.SkipReason(str(error))
+    add_keys(context.instance, [each.key for each in found.asked])  # a wish may be older than the instance
     for one in found.taken:
         (context.log.warning if one.note.state == "refused" else context.log.info)(one.line)
     if found.trouble:
@@ -59,8 +60,6 @@ def arrivals(context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Set
         run_requests=runs or None,
         skip_reason=None if runs else dg.SkipReason(found.trouble or said),
         cursor=found.cursor.text,
-        # A wish may be older than the instance.
-        dynamic_partitions_requests=[scenes.build_add_request([each.key for each in found.asked])] if runs else None,
     )
 
 

@@ -8,8 +8,10 @@ passes from step to step but their names, so each may run in a process or on a m
 import dagster as dg
 
 from stilt_assets import shard as shards
+from stilt_assets.budget import hold_to
 from stilt_assets.defs.metadata import RETRIES, facts_of, in_one_line, particles_per_second
 from stilt_assets.plan import Footprints
+from stilt_assets.preview import preview_of
 from stilt_assets.recipes import desk_of
 from stilt_assets.settings import Settings
 from stilt_assets.store import Store
@@ -22,6 +24,7 @@ class FootprintsConfig(dg.Config):
     """How a scene's footprints are made, this time."""
 
     retry_failed: bool = False  # run pixels again that failed, whatever the reason
+    beyond_limits: bool = False  # run whatever the limits of the settings say
 
 
 @dg.op(ins={"ready": dg.In(dg.Nothing)}, out=dg.DynamicOut(dg.Nothing), retry_policy=RETRIES)
@@ -31,11 +34,15 @@ def plan(
     settings: dg.ResourceParam[Settings],
     store: dg.ResourceParam[Store],
 ):
-    """Share out the packs that are not whole."""
+    """Share out the packs that are not whole, unless they would cost more than the limits allow."""
     with in_one_line():
         desk = desk_of(context.partition_key, settings, store)
-        left = shards.plan_footprints(desk, retry_failed=config.retry_failed)
+        weighed = preview_of(desk, retry_failed=config.retry_failed)
+        if not config.beyond_limits:
+            hold_to(weighed, settings, "scene", context.partition_key)
+        left = shards.plan_footprints(desk, retry_failed=config.retry_failed, expected=weighed.expected)
         mover = Footprints.of(desk).mover
+    context.log.info(f"{weighed.cpu_hours:.3g} CPU hours expected; {weighed.cost_told}")
     context.log.info(f"{len(left)} packs to do, transport: {mover.line}")
     for shard in shards.shards_of(left, settings.packs.shards):
         yield dg.DynamicOutput(None, mapping_key=shard.name)
@@ -49,7 +56,8 @@ def widen(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings], 
         verdict = shards.widen_if_too_small(desk)
         if verdict.can_be_widened:
             context.log.warning(f"{verdict.line}; once more with a wider one")
-        left = shards.plan_footprints(desk, reopen=False)
+        expected = preview_of(desk).expected if verdict.can_be_widened else None
+        left = shards.plan_footprints(desk, reopen=False, expected=expected)
     for shard in shards.shards_of(left, settings.packs.shards):
         yield dg.DynamicOutput(None, mapping_key=shard.name)
 

@@ -8,6 +8,7 @@ their levels change no other; a crop packs each field anew.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import arlmet
 import numpy as np
 from arlmet import GridWindow, RecordSet
 
-from stilt_assets.errors import MeteorologyError
+from stilt_assets.errors import MeteorologyError, MeteorologyGapError
 from stilt_assets.meteorology import KM_PER_DEGREE, SIDES, Need, rule
 from stilt_assets.meteorology.sources import DAMAGE, Source
 from stilt_assets.receptor import Receptor
@@ -38,10 +39,12 @@ def make_aggregate(
     """
     Write `meteorology.arl` and `certificate.json` into `folder`; the certificate is returned.
 
-    Raises MeteorologyError if a record is damaged, files differ in grid or levels, or no receptor lies inside.
+    Raises MeteorologyError if a record is damaged, files differ in grid or levels, an hour is missing (and says which),
+    or no receptor lies inside.
     """
     with _opened(sources) as steps:
         grid = steps[0].grid
+        _have_all_hours(product, steps, need)
         if _outside(grid, receptors) == len(receptors):
             raise MeteorologyError(
                 f"no pixel lies inside the {product} files ({grid.nx}x{grid.ny} cells): wrong region?"
@@ -58,6 +61,18 @@ def make_aggregate(
     }
     (folder / "certificate.json").write_text(json.dumps(certificate, indent=2) + "\n")
     return certificate
+
+
+def _have_all_hours(product: str, steps: Sequence[RecordSet], need: Need) -> None:
+    """MeteorologyGapError unless the steps follow one another evenly and bracket what is needed."""
+    times = [step.time.to_pydatetime().replace(tzinfo=UTC) for step in steps]
+    spacing = min((later - earlier for earlier, later in pairwise(times)), default=timedelta(hours=1))
+    first, last = min(times[0], need.hours[0]), max(times[-1], need.hours[-1])
+    even = {times[0] + spacing * number for number in range(-(-(last - times[0]) // spacing) + 1)}
+    early = {need.hours[0]} if first < times[0] else set()
+    missing = sorted((even | early) - {*times})
+    if missing:
+        raise MeteorologyGapError(product, ", ".join(sorted({step.file.path.name for step in steps})), missing)
 
 
 # ---- what the certificate says

@@ -19,7 +19,7 @@ from stilt_assets.errors import StoppedError, StoreError
 from stilt_assets.faults import redacted, steadily
 
 _PATIENCE = (10.0, 60.0)  # s to wait for a connection, and for the next bytes
-_BLOCK = 2**20  # bytes
+_BLOCK = 2**17  # bytes: what a broken connection may lose
 _PLAIN = {"Accept-Encoding": "identity"}  # bytes as they are stored
 _GONE = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 _MD5 = re.compile(r"[0-9a-f]{32}", re.ASCII)
@@ -72,7 +72,7 @@ def _digests(headers: Mapping[str, str]) -> dict[str, str]:
     said += [("md5", headers.get("Content-MD5", ""))]
     found = {name: _hex(value) for name, value in said if value and "-" not in value}  # 3 parts: "…-3"
     tag = headers.get("ETag", "").strip('"')
-    amazon = any(name.lower().startswith("x-amz-") for name in headers)
+    amazon = any(name.lower().startswith("x-amz") for name in headers)
     if amazon and _MD5.fullmatch(tag) and "kms" not in headers.get("x-amz-server-side-encryption", ""):
         found.setdefault("md5", tag)
     return {name: value for name, value in found.items() if value}

@@ -78,6 +78,15 @@ def grid_of(sources: Sequence[Source]) -> arlmet.Grid:
         return file.grid
 
 
+def first_of(folder: str) -> Path | None:
+    """Any sound ARL file below a folder of this machine; None if there is none."""
+    if is_url(folder) or not Path(folder).is_dir():
+        return None
+    table = arlmet.index(folder, recursive=True, cache_dir=_cache()).table
+    sound = sorted(table["path"][table["error"] == ""])
+    return Path(sound[0]) if sound else None
+
+
 def _hours_of(path: Path, after: datetime, before: datetime) -> tuple[datetime, ...]:
     return tuple(time for time in held_by(path) if after < time < before)
 

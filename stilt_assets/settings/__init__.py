@@ -5,6 +5,7 @@ One YAML file, checked whole when it is read. The only place where pydantic meet
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -17,7 +18,13 @@ from stilt_assets.settings.arrivals import ArrivalSettings, CollectionSettings
 from stilt_assets.settings.limits import CeilingSettings, InformationSettings, LimitSettings, PriceSettings
 from stilt_assets.settings.meteorology import ARCHIVES, MeteorologySettings
 from stilt_assets.settings.pixels import PixelSettings
-from stilt_assets.settings.targets import AggregateSettings, GridSettings, TargetSettings
+from stilt_assets.settings.targets import (
+    AggregateSettings,
+    AnyTarget,
+    GridSettings,
+    GridTargetSettings,
+    TargetSettings,
+)
 from stilt_assets.settings.typed import Place, Strict, is_url, without_credentials
 from stilt_assets.settings.work import JacobianSettings, PackSettings, SimulationSettings
 
@@ -27,6 +34,7 @@ __all__ = [
     "CeilingSettings",
     "CollectionSettings",
     "GridSettings",
+    "GridTargetSettings",
     "InformationSettings",
     "JacobianSettings",
     "LimitSettings",
@@ -45,6 +53,7 @@ __all__ = [
 CONFIG_VARIABLE = "STILT_ASSETS_CONFIG"
 STORE_VARIABLE = "STILT_ASSETS_STORE"
 _LARGEST = 256 * 1024  # bytes of a settings file
+_TAG = re.compile(r"\[\w+\]")  # of a place in the settings that pydantic names and nobody typed
 _TOLD = 20  # problems of a settings file at once
 
 
@@ -61,7 +70,7 @@ class Settings(Strict):
     limits: LimitSettings = LimitSettings()
     prices: PriceSettings = PriceSettings()  # pyright: ignore[reportCallIssue]
     information: InformationSettings = InformationSettings()  # pyright: ignore[reportCallIssue]
-    targets: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], TargetSettings] = Field(min_length=1)
+    targets: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], AnyTarget] = Field(min_length=1)
     arrivals: ArrivalSettings = ArrivalSettings()  # pyright: ignore[reportCallIssue]
     collections: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], CollectionSettings] = Field(
         default_factory=dict
@@ -129,7 +138,7 @@ def _with_anchored_mask(target: TargetSettings, folder: str) -> TargetSettings:
 def _problems(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
-        where = ".".join(in_a_line(part) for part in problem["loc"] if part != "[key]")
+        where = ".".join(in_a_line(part) for part in problem["loc"] if not _TAG.fullmatch(str(part)))
         what = problem["msg"].removeprefix("Value error, ")
         lines.append(f"{where}: {what}" if where else what)
     more = f"; and {len(lines) - _TOLD} more" if len(lines) > _TOLD else ""

@@ -14,6 +14,11 @@ class CeilingSettings(Strict):
     gigabytes: float | None = Field(None, ge=0, description="10^9 bytes written to the store")
     objects: int | None = Field(None, ge=0, description="files or objects written to the store")
 
+    @property
+    def given(self) -> bool:
+        """Whether there is any limit."""
+        return any(limit is not None for limit in self.model_dump().values())
+
 
 class LimitSettings(Strict):
     """What stops a run before anything runs."""
@@ -32,13 +37,6 @@ class PriceSettings(Strict):
         None, ge=0, description="dollars per 10^9 bytes of meteorology downloaded: egress from where it lies"
     )
     months: float = Field(1.0, ge=0, le=1200, description="months that results are kept, counted in all dollars")
-
-    @property
-    def given(self) -> bool:
-        """Whether there is any price."""
-        return any(
-            price is not None for price in (self.cpu_hour, self.gigabyte_month, self.thousand_writes, self.gigabyte_in)
-        )
 
 
 class InformationSettings(Strict):

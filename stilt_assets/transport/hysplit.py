@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from stilt.exceptions import HYSPLITNotFoundError
 from stilt.particles import add_release_heights, correct_near_field
-from stilt.receptors import ColumnReceptor
+from stilt.receptors import ColumnReceptor, PointReceptor
 from stilt.transport.hysplit import HysplitConfig
 from stilt.transport.hysplit.driver import PARTICLE_COLUMNS, write_inputs
 from stilt.transport.hysplit.model import hysplit_version
@@ -86,14 +86,8 @@ class Hysplit:
         return _ROW * simulation.particles * simulation.hours_back * 60 + _REST
 
     def run(self, receptor: Receptor, simulation: Simulation, meteorology: Path, limits: Limits) -> pd.DataFrame:
-        """Follow a column's particles back in a scratch folder of its own, which is gone afterwards."""
-        column = ColumnReceptor(
-            time=receptor.time,
-            longitude=receptor.longitude,
-            latitude=receptor.latitude,
-            bottom=receptor.bottom,
-            top=receptor.top,
-        )
+        """Follow a receptor's particles back in a scratch folder of its own, which is gone afterwards."""
+        place = _place_of(receptor)
         config = _config(simulation, seed_of(receptor, simulation))
         needed = self.scratch_needed(simulation)
         if limits.scratch is not None and needed > limits.scratch:
@@ -101,13 +95,20 @@ class Hysplit:
             raise OverBudgetError(f"{what}; raise `packs.scratch` or take fewer particles or hours")
         with _no_room_is_a_full_disk(), scratch.folder() as folder:
             scratch.needs_room(folder, needed, "a pixel")
-            _prepare(folder, column, config, meteorology)
+            _prepare(folder, place, config, meteorology)
             try:
                 particles = _particles(folder, config, receptor, simulation, meteorology, limits)
             except TransportError:
                 scratch.needs_room(folder, _REST, "a pixel")  # hycs_std says nothing of a full disk
                 raise
-        return _corrected(particles, column, config)
+        return _corrected(particles, place, config)
+
+
+def _place_of(receptor: Receptor) -> ColumnReceptor | PointReceptor:
+    where = {"time": receptor.time, "longitude": receptor.longitude, "latitude": receptor.latitude}
+    if receptor.bottom == receptor.top:
+        return PointReceptor(**where, altitude=receptor.bottom)
+    return ColumnReceptor(**where, bottom=receptor.bottom, top=receptor.top)
 
 
 def _config(simulation: Simulation, seed: int) -> HysplitConfig:
@@ -127,11 +128,11 @@ def _no_room_is_a_full_disk() -> Iterator[None]:
         raise DiskFullError(f"no room left in the scratch folder: {error}; free some or set TMPDIR") from error
 
 
-def _prepare(folder: Path, column: ColumnReceptor, config: HysplitConfig, meteorology: Path) -> None:
+def _prepare(folder: Path, place: ColumnReceptor | PointReceptor, config: HysplitConfig, meteorology: Path) -> None:
     try:
         # A short relative path: hycs_std cuts longer ones.
         (folder / "meteorology.arl").symlink_to(meteorology.absolute())
-        write_inputs(folder, column, config, [Path("meteorology.arl")])
+        write_inputs(folder, place, config, [Path("meteorology.arl")])
     except HYSPLITNotFoundError as error:
         raise CannotExecuteError(f"hycs_std cannot run here: {error}") from error
 
@@ -203,8 +204,12 @@ def _read(path: Path, variables: Sequence[str]) -> pd.DataFrame:
     return particles
 
 
-def _corrected(particles: pd.DataFrame, column: ColumnReceptor, config: HysplitConfig) -> pd.DataFrame:
-    corrected = correct_near_field(add_release_heights(particles, column), column, config.veght)
+def _corrected(particles: pd.DataFrame, place: ColumnReceptor | PointReceptor, config: HysplitConfig) -> pd.DataFrame:
+    if isinstance(place, PointReceptor):
+        released = particles.assign(release_height=place.altitude)
+    else:
+        released = add_release_heights(particles, place)
+    corrected = correct_near_field(released, place, config.veght)
     foot = corrected["foot"].to_numpy()
     if not (np.isfinite(foot) & (foot >= 0)).all():
         raise TransportError("unreadable_particles", "the near-field correction gives what is no influence")
