@@ -5,6 +5,7 @@ It covers what has been proved point by point; everything else is told by name.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import arlmet
@@ -31,7 +32,7 @@ def _uncovered(file: arlmet.File) -> Iterator[str]:
     if file.grid.wraps_lon:
         yield "a grid that goes round the earth is not covered"
     times = file.times
-    if len({later - sooner for sooner, later in zip(times[:-1], times[1:], strict=True)}) != 1:
+    if len({later - sooner for sooner, later in pairwise(times)}) != 1:
         yield "times that are not equally spaced, or only one, are not covered"
     for time in times:
         step = file[time]
