@@ -28,8 +28,8 @@ from stilt_assets.transport.native.compiled import compiled
 from stilt_assets.transport.native.geometry import metres_per_cell, projection_of, to_degrees
 from stilt_assets.transport.native.layout import DENSITY, LEVELS, LID, U, V, W
 from stilt_assets.transport.native.stability import (
-    KARMAN,
     LEAST_FRICTION,
+    convective_speed,
     mixed_layer,
     obukhov,
     potential,
@@ -108,7 +108,7 @@ def fill(upper, ground, cells, least, wind, pressure, turbulent, extra, mixed):
             friction, heating = max(ground[FRICTION, y, x], LEAST_FRICTION), ground[HEATING, y, x]
             depth = mixed_layer(levels, air, theta, friction, heating, least)
             length = obukhov(levels, air, theta, friction, heating)
-            convection = friction * (depth / (KARMAN * abs(length))) ** (1.0 / 3.0)
+            convection = convective_speed(air, theta, depth, friction, heating)
             turbulence(levels, air, theta, depth, friction, length, convection, ground[ROUGHNESS, y, x], scales)
             mixed[y, x] = depth
             extra[y, x] = _put_turbulence(levels, depth, scales, turbulent[y, x])

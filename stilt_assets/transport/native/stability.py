@@ -73,6 +73,13 @@ def obukhov(levels, air, theta, friction, heating):
 
 
 @compiled(error_model="numpy")
+def convective_speed(air, theta, depth, friction, heating):
+    """w*, m s-1, of a mixed layer that is heated from below; 0 of all others."""
+    flux = -friction * temperature_scale(heating, friction, air, 0)
+    return (GRAVITY / theta[0] * max(flux, 0.0) * depth) ** (1.0 / 3.0)
+
+
+@compiled(error_model="numpy")
 def turbulence(levels, air, theta, depth, friction, length, convection, roughness, out):
     """
     sigma_w (m s-1) and its time scale (s) on all levels into `out` (LEVELS, TURBULENCE).
