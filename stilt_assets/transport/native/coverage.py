@@ -15,14 +15,13 @@ from stilt_assets.simulation import Simulation
 AXES: dict[type[arlmet.VerticalAxis], str] = {arlmet.SigmaAxis: "sigma"}
 _GROUND = ("PRSS", "SHGT", "T02M", "U10M", "V10M", "USTR", "SHTF", "RGHS")
 _UPPER = ("TEMP", "UWND", "VWND", "WWND", "SPHU")
-_WAY_OUT = "use `transport: hysplit`"
 
 
 def covers(meteorology: Path, simulation: Simulation) -> list[str]:
-    """Why the native model does not take this, a line a reason; empty if it does. Ends each with the way out."""
+    """Why the native model does not take this, a line a reason; empty if it does."""
     del simulation  # every simulation that our settings can say is covered
     with arlmet.File(meteorology) as file:
-        return [f"{what}: {_WAY_OUT}" for what in _uncovered(file)]
+        return list(_uncovered(file))
 
 
 def _uncovered(file: arlmet.File) -> Iterator[str]:
