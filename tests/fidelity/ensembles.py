@@ -16,6 +16,7 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 
+from fidelity.weathers import WEATHERS
 from stilt_assets.receptor import Receptor
 from stilt_assets.simulation import Limits, Simulation, Transport
 from stilt_assets.transport import hysplit
@@ -74,8 +75,12 @@ def _drawn(count: int, seed: int) -> list[Case]:
     return cases
 
 
-WEATHERS: dict[str, Any] = {}  # made-up ones, by name: what writes them into a file
 CASES = _drawn(24, 20190531)
+CASES += [
+    Case(weather, -112.0 + 0.05 * number, 40.7 - 0.03 * number, bottom, bottom + 0.2, 2.75, 2)
+    for number, weather in enumerate(WEATHERS)
+    for bottom in (12.0, 260.0)
+]
 CONTROLLED = [case for case in CASES if case.is_a_point and case.bottom < 100 and case.hours < 4][:5]
 
 
