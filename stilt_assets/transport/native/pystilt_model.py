@@ -175,7 +175,7 @@ def _particles(met: Met, receptor: Receptor, config: NativeConfig) -> pd.DataFra
 
 
 def _table(rows: np.ndarray, receptor: str) -> pd.DataFrame:
-    table = pd.DataFrame(rows, columns=["particle", "age", *COLUMNS])
+    table = pd.DataFrame(rows, columns=pd.Index(["particle", "age", *COLUMNS]))
     return table.astype({"particle": "i4", "age": "i4"}).assign(receptor=receptor)
 
 
