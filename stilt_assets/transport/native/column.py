@@ -3,7 +3,8 @@ How does the air of one column lie on the internal levels?
 
 Heights are hypsometric with the virtual temperature, T (1 + 0.61 q), from the surface pressure upwards. Between the
 levels of the data u, v, w, T and q are linear in height and the logarithm of pressure is; above the highest one they
-keep the value of the internal level below, and w is halved from level to level.
+keep the value of the internal level below, w is halved from level to level, and pressure falls as in air of the
+density of the level below. There q keeps the relative humidity.
 """
 
 from math import exp, log
@@ -63,4 +64,5 @@ def _above(levels, k, out):
         out[field, k] = out[field, k - 1]
     out[OMEGA, k] *= 0.5
     virtual = out[T, k] * (1.0 + VIRTUAL * out[Q, k])
-    out[P, k] = out[P, k - 1] * exp(-GRAVITY * (levels[k] - levels[k - 1]) / (GAS * virtual))
+    out[P, k] -= out[P, k] * GRAVITY * (levels[k] - levels[k - 1]) / (GAS * virtual)
+    out[Q, k] *= out[P, k - 1] / out[P, k]
