@@ -40,7 +40,8 @@ soak: $(STAMP) ## kill, starve and damage a scene of 1,000 pixels while it runs;
 fidelity: $(STAMP) ## measure how faithful native is, into docs/fidelity.md; a quarter of an hour, needs ../shared
 	PYTHONPATH=tests $(BIN)/python -m fidelity.full $(ARGS)
 
-bench: $(STAMP) ## time one scene
+bench: $(STAMP) ## time one scene, and native against hycs_std
+	$(BIN)/python benchmarks/native.py
 	$(BIN)/python benchmarks/scene.py $(ARGS)
 
 ui: export STILT_ASSETS_CONFIG ?= $(CURDIR)/demo/settings.yaml
