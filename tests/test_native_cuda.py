@@ -21,13 +21,25 @@ HEIGHTS = (5.0, 300.0, 1500.0)
 
 PROGRAM = """
 import json
-from test_native_cuda import MINUTES, RELEASES, SEEDS, air, started
+from datetime import datetime, UTC
+import numpy as np
+from stilt_assets.receptor import Receptor
+from stilt_assets.simulation import Limits, Simulation
+from stilt_assets.transport.native.flight import Course, followed
+from stilt_assets.transport.native.log import UNBOUNDED, kept_of
+from test_native_cuda import MINUTES, PLACES, RELEASES, SEEDS, air, started
 from stilt_assets.transport.native.cuda import Card
 met = air()
 flights = [started(met, receptor) for receptor in range(2)]
 card = Card(met)
 stories = [card.fly(flights, SEEDS, RELEASES, 1, 2), card.fly(flights, SEEDS, RELEASES, 3, MINUTES)]
+time = datetime.fromtimestamp(60 * RELEASES[0], UTC)
+logs = []
+for device in ("cpu", "gpu"):
+    course = Course(met, Receptor(0, time, *PLACES[0], 0.0, 400.0), Simulation("native", 1, 2, 0, device))
+    logs.append(kept_of(followed(course, UNBOUNDED, "full", Limits(600.0))[0]))
 print(json.dumps({
+    "logs": [{name: values.tolist() for name, values in log.items()} for log in logs],
     "flies": [story.flies.tolist() for story in stories],
     "told": [story.told.tolist() for story in stories],
     "x": [flight.x.tolist() for flight in flights],
@@ -88,6 +100,13 @@ def test_particles_fly_on_a_card_as_on_the_cpu(on_a_card, on_the_cpu) -> None:
         fly = flies[-1] == 1
         np.testing.assert_allclose(np.array(on_a_card["x"][receptor])[fly], flight.x[fly], rtol=1e-9)
         np.testing.assert_allclose(np.array(on_a_card["ratio"][receptor])[fly], flight.ratio[fly], rtol=1e-7)
+
+
+def test_a_scene_with_a_card_keeps_what_one_without_keeps(on_a_card) -> None:
+    on_cpu, on_gpu = on_a_card["logs"]
+    assert on_cpu == on_gpu
+    assert len(on_cpu["age"]) > 60
+    assert min(on_cpu["age"]) < -30
 
 
 def test_the_case_says_something(on_the_cpu) -> None:

@@ -21,6 +21,8 @@ from stilt_assets.transport.native.winds import moment_of
 TOLD = ("lon", "lat", "zagl", "pres", "dens", "foot", "samt", "mlht", "sigw", "tlgr")
 THREADS = 128  # of a block: a particle needs some 220 registers, of which a multiprocessor has 65,536
 
+_CARDS: list[tuple[Met, "Card"]] = []  # at most one: a scene has one meteorology
+
 
 class Story(NamedTuple):
     """What minutes were like for all particles of all receptors."""
@@ -59,6 +61,13 @@ class Card:
             for flight, row in zip(flights, arrays.copy_to_host(), strict=True):
                 getattr(flight, name)[:] = row
         return Story(*(each.copy_to_host() for each in story))
+
+
+def card_with(met: Met) -> Card:
+    """The card of this process with a meteorology on it, copied there if another one is."""
+    if not _CARDS or _CARDS[0][0] is not met:
+        _CARDS[:] = [(met, Card(met))]
+    return _CARDS[0][1]
 
 
 def retold(story: Story, receptor: int, minute: int, flight: Flight) -> None:
