@@ -20,7 +20,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --for
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test soak bench ui ci checks check-lock lock format clean
+.PHONY: help install demo test soak fidelity bench ui ci checks check-lock lock format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,7 +37,11 @@ test: $(STAMP) ## run the tests with coverage; ARGS="-k grid" runs some
 soak: $(STAMP) ## kill, starve and damage a scene of 1,000 pixels while it runs; ARGS="--times 20"
 	$(BIN)/python tests/soak.py $(ARGS)
 
-bench: $(STAMP) ## time one scene
+fidelity: $(STAMP) ## measure how faithful native is, into docs/fidelity.md; a quarter of an hour, needs ../shared
+	PYTHONPATH=tests $(BIN)/python -m fidelity.full $(ARGS)
+
+bench: $(STAMP) ## time one scene, and native against hycs_std
+	$(BIN)/python benchmarks/native.py
 	$(BIN)/python benchmarks/scene.py $(ARGS)
 
 ui: export STILT_ASSETS_CONFIG ?= $(CURDIR)/demo/settings.yaml

@@ -167,11 +167,11 @@ def test_a_mixed_column_stays_mixed(profile):
 
 def test_influence_is_time_near_the_ground_over_the_air_that_shares_it():
     met = made_air(mixed_layer=600.0, sigma=0.001, above=(0.001, 100.0), timescale=1000.0)
-    flight = released(met, np.array([20.0, 500.0]))
+    flight = released(met, np.array([20.0, 450.0]))
     fly_minute(met, flight, SEED, 0, RELEASE)
-    air = sum(
-        1.2 * np.exp(-HEIGHTS[k] / 8000.0) * (min(HEIGHTS[k], 300.0) - (HEIGHTS[k - 1] if k else 0.0)) for k in range(4)
-    )
+    # 300 m lie between the levels 3 and 4; full stairs have the density of their upper level, the last of its lower.
+    low, density = np.array([0.0, *HEIGHTS[:3]]), 1.2 * np.exp(-np.array(HEIGHTS[:3]) / 8000.0)
+    air = np.sum(density * np.diff(low)) + density[-1] * (300.0 - low[-1])
     np.testing.assert_allclose(flight.foot, [60 * MOLAR_MASS / air, 0.0], rtol=1e-5)
     np.testing.assert_allclose(flight.samt, [1.0, 0.0])
     np.testing.assert_allclose(flight.mlht, 600.0)

@@ -18,7 +18,7 @@ from stilt.transport.hysplit.driver import write_inputs
 
 VARIABLES = ("time", "indx", "long", "lati", "zagl", "foot", "mlht", "pres", "dens", "samt", "sigw", "tlgr")
 MOST = 2000  # release points of one run
-DEFAULTS = {"krand": 2, "seed": 1, "kmix0": 150, "outdt": -1}
+DEFAULTS = {"krand": 2, "seed": 1, "kmix0": 150, "outdt": -1, "hnf_plume": False}
 
 
 def ask(
@@ -34,7 +34,7 @@ def ask(
     """
     Particles of releases (`lon`, `lat` degrees, `height` m above ground, `time` UTC), followed back `hours` h.
 
-    `particles` of each release; no two neighbouring releases may share a place. Comes back with HYSPLIT's names in
+    `particles` of each release; no two releases of a time may share a place. Comes back with HYSPLIT's names in
     columns, a row per particle-minute, and `release`: the row of `releases` that a particle comes from. `setup` are
     settings of PYSTILT's HysplitConfig.
     """
@@ -102,8 +102,8 @@ def scattered(
     chance = np.random.default_rng(seed)
     return pd.DataFrame(
         {
-            "lon": chance.uniform(*lon, count).round(4),
-            "lat": chance.uniform(*lat, count).round(4),
+            "lon": chance.uniform(*lon, count).round(6),
+            "lat": chance.uniform(*lat, count).round(6),
             "height": np.exp(chance.uniform(*np.log(height), count)).round(1),
             "time": pd.Timestamp(time),
         }

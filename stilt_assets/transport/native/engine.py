@@ -27,6 +27,7 @@ from stilt_assets.transport.native.winds import (
     moment_of,
     over_ground,
     place_of,
+    wind,
 )
 
 Numbers = npt.NDArray[np.float64]
@@ -119,7 +120,9 @@ def start(met, flight, i, seed, longitude, latitude, height, minute):
     if not inside(met, x, y):
         return False
     moment, place = moment_of(met, minute), place_of(met, x, y)
-    zeta = height / over_ground(met, met.depth, place, 0)
+    # hycs_std takes the ground of the first guess of the first minute's end, at a height not corrected for terrain yet.
+    u, v, _ = wind(met, place, moment, height)
+    zeta = height / over_ground(met, met.depth, place_of(met, x - u, y - v), 0)
     flight.x[i], flight.y[i], flight.zeta[i] = x, y, zeta
     flight.lon[i], flight.lat[i], flight.zagl[i] = longitude, latitude, height
     stream = stream_of(uint64(seed), uint64(i), uint64(RELEASE))
@@ -142,15 +145,20 @@ def horizontal_sigma(met, place, moment, column, zeta):
 
 @compiled(**SCALAR)
 def air_below(met, place, moment, zeta):
-    """Dry air between the ground and a zeta, kg m-2 of zeta: a level's density holds up to the next."""
-    mass, k, low = 0.0, 0, 0.0
-    while True:
-        high = min(met.heights[uint64(k + 1)], zeta)
-        mass += (high - low) * blend(met, met.wind, place, moment, k, DENSITY)
-        if high >= zeta:
-            return mass
-        low = high
+    """
+    Dry air between the ground and a zeta, kg m-2 of zeta, in stairs.
+
+    Up to the highest level that is below `zeta` a level's density holds down to the level under it; above, its own.
+    """
+    density = blend(met, met.wind, place, moment, 0, DENSITY)
+    mass, k, low = 0.0, 1, min(met.heights[0], zeta)
+    mass = density * low
+    while met.heights[uint64(k)] < zeta:
+        density = blend(met, met.wind, place, moment, k, DENSITY)
+        mass += density * (met.heights[uint64(k)] - low)
+        low = met.heights[uint64(k)]
         k += 1
+    return mass + density * (zeta - low)
 
 
 @compiled(**SCALAR)

@@ -82,7 +82,7 @@ def made_ready(met: Met) -> None:
     """Compile what flies and grids, or load it as it was kept, so that no pixel's time is spent on it."""
     nobody = new_flight(0)
     log = new_log(np.zeros(0), 1, "endpoints", turn=False)
-    _start_all(met, nobody, np.uint64(0), (0.0, 0.0, 0.0, 0.0), 0)
+    start_all(met, nobody, np.uint64(0), (0.0, 0.0, 0.0, 0.0), 0)
     _fly_on(met, nobody, np.uint64(0), 0, 1, 1, UNBOUNDED, log)
     rows, grid = rows_of(log), Grid(0.0, 0.0, 1.0, 1.0, 1.0)
     cells_of(rows, log.spread, np.zeros(0), grid, 0)
@@ -100,7 +100,8 @@ def followed(
     while first <= minutes:
         last = min((first // _HOUR + 1) * _HOUR, minutes) if releases else 1
         log = with_room(log, first - 1, last - first + 1)
-        flying = _fly_on(course.met, flight, seed, course.minute, first, last, ends, log)
+        fly_on = _fly_on if course.simulation.device == "cpu" else _fly_on_a_card
+        flying = fly_on(course.met, flight, seed, course.minute, first, last, ends, log)
         _check(log, flight, first - 1, last)
         if first == 1:
             releases = _releases(course, flight, flying)
@@ -125,6 +126,21 @@ def _fly_on(
     return flying
 
 
+def _fly_on_a_card(
+    met: Met, flight: Flight, seed: np.uint64, release: int, first: int, last: int, ends: Ends, log: Log
+) -> int:
+    """The same by a CUDA card, whose minutes are noted here."""
+    from stilt_assets.transport.native.cuda import card_with, retold
+
+    story = card_with(met).fly([flight], [int(seed)], [release], first, last)
+    flies = flight.flies.copy()
+    for minute in range(first, last + 1):
+        retold(story, 0, minute - first, flight)
+        note_minute(minute, flight, ends, log)
+    flight.flies[:] = flies
+    return int(flies.sum())
+
+
 def _released(course: Course) -> Flight:
     """Particles at their places. TransportError if the meteorology does not reach there, or not so far back."""
     met, receptor, release = course.met, course.receptor, course.minute
@@ -135,14 +151,14 @@ def _released(course: Course) -> Flight:
     flight = new_flight(course.simulation.particles)
     seed = np.uint64(seed_of(receptor, course.simulation))
     column = (receptor.longitude, receptor.latitude, receptor.bottom, receptor.top)
-    if not _start_all(met, flight, seed, column, release):
+    if not start_all(met, flight, seed, column, release):
         place = f"{receptor.longitude:.4f} E, {receptor.latitude:.4f} N"
         raise TransportError("outside_meteorology", f"{place} lies outside the meteorology's {met.nx}x{met.ny} cells")
     return flight
 
 
 @compiled
-def _start_all(met: Met, flight: Flight, seed: np.uint64, column: Column, minute: int) -> bool:
+def start_all(met: Met, flight: Flight, seed: np.uint64, column: Column, minute: int) -> bool:
     """Put all particles to their places; whether those are inside the meteorology."""
     longitude, latitude, bottom, top = column
     inside, count = 0, len(flight.flies)

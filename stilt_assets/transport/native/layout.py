@@ -16,13 +16,12 @@ Bytes = npt.NDArray[np.int8]
 LEVELS = 30
 LID = 25_000.0  # m above sea level (ZMDL); a column is LID - terrain deep
 HEIGHTS = tuple(30.0 * k * k - 25.0 * k + 5.0 for k in range(1, LEVELS + 1))  # m above a ground at sea level
+THIN = 0.05  # depth of the extra layer of turbulence, as a share of the layer between two levels
 LEAST_MIXED_LAYER = 150.0  # m, `kmix0`
 RADIUS = 6_371_200.0  # m, of HYSPLIT's earth
 
 WIND = ("u", "v", "w", "density")
 U, V, W, DENSITY = range(len(WIND))
-AIR = ("pressure", "dry_density")
-PRESSURE, DRY_DENSITY = range(len(AIR))
 TURBULENCE = ("sigma_w", "timescale")
 SIGMA_W, TIMESCALE = range(len(TURBULENCE))
 
@@ -36,11 +35,11 @@ class Decoded(NamedTuple):
     """
 
     wind: Floats  # (time, y, x, level, WIND) u and v in cells per minute, w = dzeta/dt in m per minute (rising is +),
-    # density of moist air in kg m-3
-    air: Floats  # (time, y, x, level, AIR) pressure in hPa, density of dry air in kg m-3
-    turbulence: Floats  # (time, y, x, level + 1, TURBULENCE) sigma_w in m s-1, timescale in s
-    extra: Bytes  # (time, y, x) e: the first level at or above the mixed layer's top. In `turbulence` level e + 1 is at
-    # 1.05 * HEIGHTS[e], and those above it are HEIGHTS[e + 1], ...
+    # density of dry air in kg m-3
+    pressure: Floats  # (time, y, x, level) hPa
+    turbulence: Floats  # (time, y, x, level + 1, TURBULENCE) sigma_w in m s-1, timescale in s; see `extra`
+    extra: Bytes  # (time, y, x) e: the first level at or above the mixed layer's top. In `turbulence` level e + 1 lies
+    # THIN of the way from level e to the next one, whose values it has; those above it are levels e + 1, e + 2, ...
     mixed_layer: Floats  # (time, y, x), m above ground
     terrain: Floats  # (y, x), m above sea level
     first: int  # minutes since 1970-01-01T00Z of time 0

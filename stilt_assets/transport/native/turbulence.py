@@ -14,11 +14,10 @@ from numba import uint64
 
 from stilt_assets.transport.native.compiled import compiled
 from stilt_assets.transport.native.draws import even, normal
-from stilt_assets.transport.native.layout import DENSITY, LEVELS, SIGMA_W, TIMESCALE
+from stilt_assets.transport.native.layout import DENSITY, LEVELS, SIGMA_W, THIN, TIMESCALE
 from stilt_assets.transport.native.winds import SCALAR, along, blend, breeze_of, height_index, level_of
 
 SHARE = 0.1  # `tlfrac`: a sub-step's share of the time scale
-THIN = 1.05  # the extra level's height over that of the level below it
 SURFACE_SHARE = 0.5  # `veght`
 
 
@@ -48,9 +47,16 @@ def column_of(met, x, y, moment):
 
 
 @compiled(**SCALAR)
+def thin_top(met, extra):
+    """Zeta at which the thin layer above level `extra` ends."""
+    low = met.heights[uint64(extra)]
+    return low + THIN * (met.heights[uint64(extra + 1)] - low)
+
+
+@compiled(**SCALAR)
 def layer_foot(met, layer, extra):
     """Zeta at which a layer begins, 0 for the lowest; the thin one is layer `extra`."""
-    foot = met.heights[uint64(layer - (layer > extra))] * (THIN if layer == extra + 1 else 1.0)
+    foot = thin_top(met, extra) if layer == extra + 1 else met.heights[uint64(layer - (layer > extra))]
     return foot if layer > 0 else 0.0
 
 
@@ -59,7 +65,7 @@ def layer_at(met, zeta, extra):
     """The layer a zeta is in."""
     k = level_of(height_index(zeta))
     # No branches: where particles lie is what a processor cannot guess, and each wrong guess costs it 15 ns.
-    return k + ((k > extra) | ((k == extra) & (zeta >= THIN * met.heights[uint64(extra)])))
+    return k + ((k > extra) | ((k == extra) & (zeta >= thin_top(met, extra))))
 
 
 @compiled(**SCALAR)
@@ -103,8 +109,7 @@ def layer_density(met, place, moment, layer, extra):
     low = blend(met, met.wind, place, moment, layer - 1, DENSITY)
     if layer > extra + 1:
         return low
-    share = (THIN - 1.0) * met.heights[extra] / (met.heights[layer] - met.heights[extra])
-    return low + share * (blend(met, met.wind, place, moment, layer, DENSITY) - low)
+    return low + THIN * (blend(met, met.wind, place, moment, layer, DENSITY) - low)
 
 
 @compiled(**SCALAR)

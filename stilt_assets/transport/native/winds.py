@@ -88,7 +88,7 @@ def inside(met, x, y):
 @compiled(**SCALAR)
 def height_index(zeta):
     """Levels below a zeta, with a fraction: k + 1 at `HEIGHTS[k]`."""
-    return (25.0 + sqrt(25.0 + 120.0 * zeta)) * (1.0 / 60.0)
+    return (25.0 + sqrt(max(25.0 + 120.0 * zeta, 0.0))) * (1.0 / 60.0)
 
 
 @compiled(**SCALAR)
@@ -147,8 +147,8 @@ def drift(met, place, now, before, x, y, zeta):
     """Where the mean wind has brought a particle from, a minute ago: x, y, zeta."""
     u, v, w = wind(met, place, now, zeta)
     there = place_of(met, x - u, y - v)
-    u2, v2, w2 = wind(met, there, before, max(zeta - w, 0.0))
-    return x - 0.5 * (u + u2), y - 0.5 * (v + v2), max(zeta - 0.5 * (w + w2), 0.0)
+    u2, v2, w2 = wind(met, there, before, zeta - w)
+    return x - 0.5 * (u + u2), y - 0.5 * (v + v2), abs(zeta - 0.5 * (w + w2))
 
 
 @compiled(**SCALAR)

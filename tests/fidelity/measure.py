@@ -1,0 +1,94 @@
+"""
+How faithful is the native model? Everything that is measured, as rows of a table.
+
+`python -m fidelity.measure` measures whatever `stilt_assets` it finds and prints the rows as JSON: deliberate errors
+are measured by it, too.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from fidelity import ensembles, minutes, trajectories
+from fidelity.acceptance import rows as rows_of_ensembles
+from stilt_assets.simulation import Simulation
+from stilt_assets.transport.native.decoded import decoded_in_memory
+from stilt_assets.transport.native.engine import Met, met_of
+from stilt_assets.transport.native.model import Native
+
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+GOLD = "data/gold"
+FARTHEST = 4.0  # z-score of one of a few dozen spreads
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measured value and its limits."""
+
+    section: str
+    what: str
+    value: float
+    low: float
+    high: float
+    count: int
+
+    @property
+    def is_green(self) -> bool:
+        """Whether it is within its limits."""
+        return bool(self.low <= self.value <= self.high)
+
+
+def of_trajectories(met: Met, shared: Path) -> Iterator[Measured]:
+    """Section A: mean-wind trajectories."""
+    found = trajectories.apart(met, shared / GOLD)
+    count = len(found.way)
+    # Those that the mean wind presses onto steep ground bounce there, and rounding decides where to: they are chaotic.
+    for what, values, limit in (("30 m", found.way, 30.0), ("1 m of height", found.height, 1.0)):
+        share = float(np.mean(values < limit))
+        yield Measured("A", f"share of mean trajectories that stay within {what} for 8 h", share, 0.9, 1.0, count)
+    yield Measured("A", "mean trajectories, median of the farthest, m", float(np.median(found.way)), 0.0, 30.0, count)
+    yield Measured("A", "pressure, rms, hPa", found.pressure, 0.0, 0.3, found.minutes)
+    yield Measured("A", "dry density, relative rms", found.density, 0.0, 5e-4, found.minutes)
+
+
+def of_minutes(model: Native, meteorology: Path) -> Iterator[Measured]:
+    """Section B: spreads of the first ten minutes."""
+    for name, theirs in minutes.kept().items():
+        ours = minutes.spreads(model, minutes.CASES[name], meteorology, 1)
+        for place, z in minutes.z_of_spreads(ours, theirs).items():
+            yield Measured("B", f"spread in {place}, {name}, |z|", float(np.abs(z).max()), 0.0, FARTHEST, len(z))
+
+
+def of_ensembles(model: Native, shared: Path, folder: Path, seeds: range, limit: int | None = None) -> list[Measured]:
+    """Section C: ensembles of the cases, or of `limit` of them in HRRR only."""
+    theirs, ours = ensembles.kept(), {}
+    cases = [case for case in ensembles.CASES if limit is None or case.weather == "hrrr"][:limit]
+    for weather in dict.fromkeys(case.weather for case in cases):
+        meteorology = ensembles.meteorology_of(weather, shared, folder)
+        with model.prepare(Simulation("native", 1, 2, 0), meteorology):
+            for case in (each for each in cases if each.weather == weather):
+                ours[case.name] = ensembles.ensemble(model, case, meteorology, ensembles.PARTICLES, seeds)
+    return [Measured("C", **asdict(row)) for row in rows_of_ensembles(ours, theirs)]
+
+
+def all_rows(shared: Path, seeds: range = ensembles.OUR_SEEDS, limit: int | None = None) -> list[Measured]:
+    """Sections A, B and C."""
+    with TemporaryDirectory() as name:
+        folder, model = Path(name), Native()
+        meteorology = ensembles.meteorology_of("hrrr", shared, folder)
+        found = list(of_trajectories(met_of(decoded_in_memory(meteorology)), shared))
+        with model.prepare(Simulation("native", 1, 2, 0), meteorology):
+            found += of_minutes(model, meteorology)
+            found += of_ensembles(model, shared, folder, seeds, limit)
+    return found
+
+
+if __name__ == "__main__":
+    short = len(sys.argv) > 1
+    measured = all_rows(SHARED, range(1, 5), int(sys.argv[1])) if short else all_rows(SHARED)
+    print(json.dumps([asdict(each) | {"green": each.is_green} for each in measured]))

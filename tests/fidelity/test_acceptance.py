@@ -1,0 +1,64 @@
+"""
+Native gives the answers of `hycs_std`, as far as chance lets anybody see: the short form of `make fidelity`.
+
+And the yardstick is one: it passes `hycs_std` with other seeds, and does not pass it with one setting changed.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from fidelity.acceptance import Row, rows
+from fidelity.ensembles import CASES, CONTROLLED, CONTROLS, KEPT, kept
+from fidelity.measure import Measured, all_rows
+from fidelity.mutants import MUTANTS, applies, package_with
+
+SEEDS = range(1, 5)
+
+
+@pytest.fixture(scope="module")
+def measured(shared: Path) -> list[Measured]:
+    return all_rows(shared, SEEDS)
+
+
+def controls(name: str) -> list[Row]:
+    """hycs_std run in another way, against its own ensembles."""
+    mark = f"{name}:"
+    others = {key.removeprefix(mark): told for key, told in kept(CONTROLS).items() if key.startswith(mark)}
+    assert set(others) == {case.name for case in CONTROLLED}
+    return rows(others, kept())
+
+
+def test_at_least_thirty_releases_are_held_out() -> None:
+    assert len({case.name for case in CASES}) >= 30
+    assert set(kept()) == {case.name for case in CASES}
+    assert len({case.weather for case in CASES}) == 5
+    assert KEPT.stat().st_size + CONTROLS.stat().st_size < 700_000
+
+
+@pytest.mark.parametrize("section", ["A", "B", "C"])
+def test_native_is_within_the_limits(measured: list[Measured], section: str) -> None:
+    found = [row for row in measured if row.section == section]
+    assert len(found) >= 4
+    assert [row for row in found if not row.is_green] == []
+
+
+def test_hycs_std_with_other_seeds_passes() -> None:
+    # Five releases are few: the root mean square of five z-scores is below 1.8 but once in a hundred times.
+    limits = {"rms z, total foot": 1.8, "aggregate foot, relative difference": 0.02}
+    wrong = [row for row in controls("again") if not abs(row.value) <= limits.get(row.what, row.high)]
+    assert wrong == []
+
+
+def test_hycs_std_with_one_setting_changed_does_not_pass() -> None:
+    wrong = {row.what for row in controls("kmix0") if not row.is_green}
+    assert {"rms z, total foot", "rms z, hourly foot", "aggregate foot, relative difference"} <= wrong
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_deliberate_error_can_still_be_made(mutant) -> None:
+    assert applies(mutant)
+    with package_with(mutant) as folder:
+        changed = (folder / "stilt_assets" / "transport" / "native" / mutant.file).read_text()
+    assert mutant.wrong in changed
+    compile(changed, mutant.file, "exec")
