@@ -1,11 +1,11 @@
 """
-What would make each result of a scene now, and how does that differ from what made the current one?
+What would make each result of a scene now?
 
 A tree of recipes: each stage's holds its own settings, its code's version, and the ids or bytes of its inputs.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +22,7 @@ from stilt_assets.meteorology import Need, aggregate, need_of
 from stilt_assets.meteorology.sources import Source, find_sources
 from stilt_assets.receptor import receptors_from
 from stilt_assets.retrieval.points import INSTRUMENT
-from stilt_assets.scene import STAGES, Recipe, Record, load_record, sha256_of
+from stilt_assets.scene import Recipe, Record, load_record, sha256_of
 from stilt_assets.settings import GridTargetSettings, Settings, TargetSettings, is_url
 from stilt_assets.simulation import Limits, Simulation
 from stilt_assets.store import Store
@@ -296,54 +296,3 @@ def jacobian_recipe(desk: Desk, pixels: Recipe, footprints: Recipe) -> Recipe:
         "keepbits": desk.settings.jacobian.keepbits,
     }
     return Recipe("jacobian", made_from)
-
-
-# ---- why a stage would be made again
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether one stage's result is what would be made now."""
-
-    stage: str
-    name: str | None  # of the current result
-    state: str  # current, stale or missing
-    why: Sequence[str]
-
-
-def verdicts(desk: Desk) -> list[Verdict]:
-    """For each stage whether its current result is what would be made now, and if not, which inputs differ."""
-    made: dict[str, Recipe] = {}
-    recipes: dict[str, Callable[[], Recipe]] = {
-        "pixels": lambda: pixels_recipe(desk),
-        "meteorology": lambda: meteorology_recipe(desk, made["pixels"])[0],
-        "particles": lambda: particles_recipe(desk, made["pixels"], made["meteorology"]),
-        "footprints": lambda: footprints_recipe(desk, made["pixels"], made["particles"]),
-        "jacobian": lambda: jacobian_recipe(desk, made["pixels"], made["footprints"]),
-    }
-    answers: list[Verdict] = []
-    for stage in STAGES:
-        name = desk.record.current.get(stage)
-        unsure = next(
-            (answer.stage for answer in answers if answer.state != "current" and answer.stage in _NEEDS[stage]), None
-        )
-        if unsure:
-            answers.append(Verdict(stage, name, "stale" if name else "missing", [f"{unsure} must be made first"]))
-            continue
-        recipe = made[stage] = recipes[stage]()
-        if name == recipe.name:
-            answers.append(Verdict(stage, name, "current", []))
-        elif name is None:
-            answers.append(Verdict(stage, None, "missing", ["not made yet"]))
-        else:
-            answers.append(Verdict(stage, name, "stale", recipe.differences(desk.record.results[name]["made_from"])))
-    return answers
-
-
-_NEEDS = {
-    "pixels": (),
-    "meteorology": ("pixels",),
-    "particles": ("pixels", "meteorology"),
-    "footprints": ("pixels", "meteorology", "particles"),
-    "jacobian": ("pixels", "meteorology", "particles", "footprints"),
-}

@@ -8,11 +8,12 @@ from made_weather import write_weather
 from place import KEY, Place
 
 from stilt_assets.errors import SettingsError
-from stilt_assets.recipes import meteorology_recipe, particles_recipe, pixels_recipe, verdicts
+from stilt_assets.recipes import meteorology_recipe, particles_recipe, pixels_recipe
 from stilt_assets.settings import load_settings
 from stilt_assets.simulation import Simulation
 from stilt_assets.stages import make_meteorology, make_pixels
 from stilt_assets.transport import auto, reference_of, transport_named
+from stilt_assets.why import verdicts
 
 SIMULATION = Simulation("auto", 2, 20, 0)
 

@@ -14,10 +14,11 @@ from place import BOUNDS, GRID, KEY, Place, contents, leftovers
 
 from stilt_assets.errors import BusyError, StoppedError, UsageError
 from stilt_assets.jacobian import read_array
-from stilt_assets.recipes import desk_of, verdicts
+from stilt_assets.recipes import desk_of
 from stilt_assets.shard import make_footprints
 from stilt_assets.stages import make_jacobian, make_meteorology, make_pixels
 from stilt_assets.status import status_of
+from stilt_assets.why import verdicts
 
 WHOLE = [-112.6, 40.2, -111.3, 41.2]
 

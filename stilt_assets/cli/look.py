@@ -62,7 +62,8 @@ def reasons() -> None:
 def why(key: Key) -> None:
     """Which result of each stage is current, and which input makes a stage stale."""
     from stilt_assets.choosing import superseded_meteorology
-    from stilt_assets.recipes import desk_of, verdicts
+    from stilt_assets.recipes import desk_of
+    from stilt_assets.why import verdicts
 
     desk = desk_of(key, *settings_and_store())
     for verdict in verdicts(desk):
@@ -108,7 +109,8 @@ def export(
 ) -> None:
     """One pixel's footprint as CF NetCDF, every hour."""
     from stilt_assets.export import export_pixel
-    from stilt_assets.recipes import desk_of, verdicts
+    from stilt_assets.recipes import desk_of
+    from stilt_assets.why import verdicts
 
     desk = desk_of(key, *settings_and_store())
     status = export_pixel(desk, pixel, to)
