@@ -212,6 +212,27 @@ def test_a_scene_and_its_target_must_be_of_one_kind(tmp_path: Path, shared: Path
         make_pixels(desk_of(KEY, load_settings(str(world.config)), store))
 
 
+def test_dagster_makes_a_grids_scene_with_the_same_assets(
+    tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stilt_assets.definitions import defs
+
+    world = place(tmp_path, shared)
+    world.change(simulation__transport="still_air:StillAir")
+    monkeypatch.setenv("STILT_ASSETS_CONFIG", str(world.config))
+    settings = load_settings(str(world.config))
+    register_grid("basin", AT, settings, open_store(settings.store))
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("scenes", [KEY])
+        chosen = dg.AssetSelection.groups("scene").resolve(defs.resolve_asset_graph())
+        job = defs.resolve_implicit_global_asset_job_def()
+        result = job.execute_in_process(partition_key=KEY, instance=instance, asset_selection=list(chosen))
+        made = [event.asset_key.to_user_string() for event in result.get_asset_materialization_events()]
+        checks = {each.check_name: each.passed for each in result.get_asset_check_evaluations()}
+    assert sorted(made) == ["footprints", "jacobian", "meteorology", "pixels"]
+    assert set(checks.values()) == {True}
+
+
 # ---- by hand and by the clock
 
 
