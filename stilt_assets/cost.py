@@ -19,7 +19,7 @@ Floats = np.ndarray
 MEASURED = np.array([0.085, 0.014, 4.4, 25.4, 0.83])
 # Of gridding particles that were kept: 0.7 s for 1,000 particles of 8 hours.
 MEASURED_KEPT = np.array([0.05, 0.0, 0.0, 1.5, 0.0])
-_SCATTER = 0.25  # standard deviation of a pack's seconds about the law, relative
+_SCATTER = 0.25  # standard deviation of a scene's seconds about the law, relative
 _FREEDOM = 0.5  # standard deviation of a coefficient about the measured one, relative, once the speed is fitted
 _LEAST = 1e-9  # s; a coefficient that was measured as nothing stays nothing
 _SURE = 0.95  # the upper end of a 90 % interval
@@ -91,17 +91,21 @@ def fit(samples: Sequence[Sample]) -> Law:
     """
     The law of samples of one kind; each scene counts as much as any other, however many packs it has.
 
-    Least squares with a soft L1 loss, so that a pack that a machine's trouble held up counts for little. The
-    coefficients are held near the measured ones times one factor, the middle one of actual / measured over the packs.
+    Least squares with a soft L1 loss over scenes, so that one that a machine's trouble held up counts for little. The
+    coefficients are held near the measured ones times one factor, the middle one of actual / measured over the scenes.
     """
     if not samples:
         raise ValueError("no samples")
     start = measured(samples[0].work.kind).coefficients
-    terms = np.stack([each.work.terms for each in samples])
-    pixels = np.array([each.pixels for each in samples], dtype=float)
-    scenes, scene = np.unique([each.scene for each in samples], return_inverse=True)
-    weight = pixels / np.bincount(scene, weights=pixels)[scene]
-    actual = np.array([each.seconds for each in samples]) / pixels
+    # A pack is no unit: the first pixel of each worker waits for it to start, and the sum is what counts.
+    sums: dict[tuple[str, Work], list[float]] = {}
+    for each in samples:
+        told = sums.setdefault((each.scene, each.work), [0.0, 0.0])
+        sums[each.scene, each.work] = [told[0] + each.seconds, told[1] + each.pixels]
+    terms = np.stack([work.terms for _, work in sums])
+    actual = np.array([seconds / pixels for seconds, pixels in sums.values()])
+    scenes, scene, works = np.unique([key for key, _ in sums], return_inverse=True, return_counts=True)
+    weight = 1.0 / works[scene]
     factor = _middle(actual / (terms @ start), weight)
     expected = np.maximum(factor * start, _LEAST)
     scale = _SCATTER * (terms @ expected)

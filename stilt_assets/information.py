@@ -9,6 +9,7 @@ over the scene's hours. From a Jacobian if there is one; before that from footpr
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -39,7 +40,7 @@ class Prior:
     correlation: float  # km over which errors fall to 1/e of each other
 
     def covariance(self, blocks: Grid) -> Floats:
-        """(block, block), in µmol2 m-4 s-2: exponential in distance."""
+        """S_a (block, block), in µmol2 m-4 s-2: exponential in distance."""
         lon, lat = (each.ravel() for each in np.meshgrid(blocks.west + _centres(blocks.nlon, blocks), blocks.lat))
         x, y = lon * _KM * np.cos(np.radians(lat.mean())), lat * _KM
         distance = np.hypot(x[:, None] - x, y[:, None] - y)
@@ -85,17 +86,26 @@ def blocks_of(grid: Grid) -> Grid:
     return grid.coarsened(round(cells * grid.resolution, 10))
 
 
-def degrees_of_freedom(influence: Floats, error: Floats, covariance: Floats) -> float:
-    """
-    d = sum of g / (1 + g) over the eigenvalues g of S_a^1/2 K^T S_e^-1 K S_a^1/2.
+@lru_cache(maxsize=16)
+def _root(prior: Prior, blocks: Grid) -> Floats:
+    return root_of(prior.covariance(blocks))
 
-    `influence` K (pixel, block) in ppm per µmol m-2 s-1, `error` (pixel,) in ppm without correlation, `covariance`
-    S_a (block, block) in µmol2 m-4 s-2.
-    """
+
+def root_of(covariance: Floats) -> Floats:
+    """A matrix R with R R^T = S_a (block, block)."""
     variances, directions = np.linalg.eigh(covariance)
-    root = directions * np.sqrt(variances.clip(0.0))
+    return directions * np.sqrt(variances.clip(0.0))
+
+
+def degrees_of_freedom(influence: Floats, error: Floats, root: Floats) -> float:
+    """
+    d = sum of g / (1 + g) over the eigenvalues g of S_e^-1/2 K S_a K^T S_e^-1/2.
+
+    `influence` K (pixel, block) in ppm per µmol m-2 s-1, `error` (pixel,) in ppm without correlation, `root` of S_a
+    (block, block) in µmol m-2 s-1.
+    """
     seen = (influence / error[:, None]) @ root
-    gains = np.linalg.eigvalsh(seen.T @ seen).clip(0.0)
+    gains = np.linalg.svd(seen, compute_uv=False) ** 2
     return float(np.sum(gains / (1.0 + gains)))
 
 
@@ -151,9 +161,9 @@ def expected(
     if not len(soundings.error):
         return 0.0
     blocks = blocks_of(grid)
-    covariance, few = prior.covariance(blocks), soundings.fewer()
+    root, few = _root(prior, blocks), soundings.fewer()
     tried = [guessed(few, blocks, hours_back, wind, side, strength) for side in _SIDES]
-    return float(np.mean([degrees_of_freedom(each, few.error, covariance) for each in tried]))
+    return float(np.mean([degrees_of_freedom(each, few.error, root) for each in tried]))
 
 
 def found(path: Any, grid: Grid, error: Floats, prior: Prior) -> float:
@@ -164,4 +174,4 @@ def found(path: Any, grid: Grid, error: Floats, prior: Prior) -> float:
     row = np.repeat(np.arange(pixels), np.diff(indptr))
     place = row * count + grid.block_of(blocks.resolution)[indices % cells]
     influence = np.bincount(place, weights=data, minlength=pixels * count).reshape(pixels, count)
-    return degrees_of_freedom(influence, error, prior.covariance(blocks))
+    return degrees_of_freedom(influence, error, _root(prior, blocks))

@@ -36,12 +36,13 @@ class Past:
 def past_of(store: Store) -> Past:
     """What some scenes of a store took: always the same ones, chosen by a hash of their keys."""
     paths = {path: record for record in _that_ran(store) for path in _some_packs(store, record)}
-    contents = store.read_many(paths)
+    contents = store.read_many(paths, as_far_as_there=True)  # a pack that runs again just now is gone
     samples: list[Sample] = []
     sums: dict[str, list[float]] = {}  # each pixel's share of PER_HOUR times hours back, by scene
-    for path, record in paths.items():
+    for path, content in contents.items():
+        record = paths[path]
         work = work_behind(record, _ran(record))
-        rows = _rows(contents[path], path)
+        rows = _rows(content, path)
         if work is None or not rows:
             continue
         samples += _samples(record.key, work, rows)
@@ -55,9 +56,7 @@ def _that_ran(store: Store) -> Iterator[Record]:
     keys = sorted(filter(_is_key, store.scene_names()), key=digest)[:_LOOKED_AT]
     found = 0
     for start in range(0, len(keys), _AT_ONCE):
-        some = keys[start : start + _AT_ONCE]
-        there = store.are_there([store.record(key) for key in some])
-        for record in load_records(store, [key for key in some if store.record(key) in there], sound_only=True):
+        for record in load_records(store, keys[start : start + _AT_ONCE], sound_only=True):
             if _ran(record) and found < _SCENES:
                 found += 1
                 yield record

@@ -7,7 +7,6 @@ nothing. A scene whose pixels are not made yet is weighed by what its registrati
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -15,29 +14,24 @@ import zarr
 
 from stilt_assets import information
 from stilt_assets.ahead import Sizes, Weather, made_weather, weather_ahead
-from stilt_assets.catalog import coverage_of
 from stilt_assets.cost import CostModel, Work
-from stilt_assets.errors import MeteorologyError, RetrievalError
+from stilt_assets.counted import Pixels, has, pixels_of, ppm_per
+from stilt_assets.errors import MeteorologyError
 from stilt_assets.grid import Grid
 from stilt_assets.jacobian import NAME, read_array
-from stilt_assets.meteorology import Need, hours_needed
 from stilt_assets.meteorology.server import Remote
 from stilt_assets.past import past_of
 from stilt_assets.prices import Bill, bill_of
 from stilt_assets.recipes import (
     Desk,
-    choice_of,
     footprints_recipe,
     jacobian_recipe,
-    meteorology_need,
     meteorology_recipe,
     particles_recipe,
     pixels_recipe,
 )
-from stilt_assets.scene import Recipe
 from stilt_assets.settings import Settings
 from stilt_assets.shard import Footprints, to_do
-from stilt_assets.stages import PIXELS
 from stilt_assets.status import state_of
 from stilt_assets.store import Store
 from stilt_assets.volume import Load, Volume
@@ -60,17 +54,6 @@ class Experience:
 
 
 @dataclass(frozen=True)
-class Pixels:
-    """A scene's pixels, made or counted."""
-
-    number: int
-    dropped: Mapping[str, int]
-    need: Need  # of the meteorology
-    soundings: information.Soundings | None  # None if their errors are not known
-    units: str
-
-
-@dataclass(frozen=True)
 class Todo:
     """What of a scene would be done now."""
 
@@ -79,7 +62,6 @@ class Todo:
     packs_left: int
     followed: int  # pixels by the transport model
     gridded: int  # pixels from particles that are kept
-    footprints: Footprints | None = None
 
     @property
     def pixels(self) -> int:
@@ -130,19 +112,10 @@ def preview_of(
     RetrievalError if the pixels are neither made nor counted and their file cannot be read.
     """
     known = known or Experience.of(desk.store)
-    pixels = _pixels(desk)
+    pixels = pixels_of(desk)
     todo, weather = _todo(desk, pixels, known, asked, retry_failed)
-    chosen = desk.simulation
-    work = Work(
-        chosen.transport, chosen.particles, chosen.hours_back, weather.hours, weather.size / 1e9, weather.levels
-    )
-    seconds = todo.followed * known.cost.seconds(work) + todo.gridded * known.cost.seconds(replace(work, kept=True))
-    error = known.cost.error(work.kind if todo.followed else replace(work, kept=True).kind)
-    load = Load(
-        pixels.number, todo.packs, chosen.particles, chosen.hours_back, desk.settings.keep,
-        desk.grid.nlat * desk.grid.nlon, len(desk.target.aggregate),
-    )  # fmt: skip
-    size, objects = _written(known.volume, load, todo, weather)
+    hours, between, told = _cpu_hours(desk, todo, weather, known.cost)
+    size, objects = _written(desk, pixels.number, todo, weather, known.volume)
     coming = sum(weather.to_download.values()) / 1e9
     requests = objects + todo.pixels
     return Preview(
@@ -155,74 +128,31 @@ def preview_of(
         to_grid=todo.gridded,
         packs=todo.packs,
         packs_left=todo.packs_left,
-        cpu_hours=seconds / 3600,
-        between=(error.low * seconds / 3600, error.high * seconds / 3600) if error else None,
+        cpu_hours=hours,
+        between=between,
         gigabytes=size / 1e9,
         objects=objects,
         requests=requests,
         weather=weather,
         gigabytes_in=coming,
-        bill=bill_of(desk.settings.prices, seconds / 3600, size / 1e9, requests, coming),
+        bill=bill_of(desk.settings.prices, hours, size / 1e9, requests, coming),
         dofs=_dofs(desk, pixels, known),
-        cost_told=known.cost.told(work.kind),
-        expected={"seconds": round(seconds, 1)} if pixels.number and todo.pixels == pixels.number else None,
+        cost_told=told,
+        expected={"seconds": round(3600 * hours, 1)} if pixels.number and todo.pixels == pixels.number else None,
     )
 
 
-# ---- pixels
-
-
-def _has(desk: Desk, recipe: Recipe) -> bool:
-    return "summary" in desk.record.results.get(recipe.name, {})
-
-
-def _pixels(desk: Desk) -> Pixels:
-    recipe = pixels_recipe(desk)
-    if _has(desk, recipe):
-        summary = desk.record.results[recipe.name]["summary"]
-        table = desk.store.table(
-            desk.store.file(desk.folder(recipe), PIXELS), ["longitude", "latitude", "uncertainty", "units"]
-        )
-        units = str(table["units"][0].as_py()) if len(table) else ""
-        lon, lat, error = (table[name].to_numpy() for name in ("longitude", "latitude", "uncertainty"))
-        soundings = _soundings(information.Soundings(lon, lat, error * _ppm(units)))
-        return Pixels(len(table), summary["dropped"], meteorology_need(desk, recipe), soundings, units)
-    counted = desk.record.retrieval.get("counted", {})
-    if counted.get("choice") != choice_of(desk):
-        counted = _count(desk)
-    first, last = (datetime.fromisoformat(time) for time in counted["times"])
-    chosen = desk.settings.simulation
-    need = Need(
-        hours_needed(first, last, chosen.hours_back),
-        tuple(counted["box"]),
-        chosen.top,
-        chosen.hours_back,
-        desk.settings.meteorology.wind,
-    )
-    error = counted["uncertainty"] * _ppm(counted["units"])
-    soundings = _soundings(information.Soundings.even(counted["box"], counted["pixels"], error))
-    return Pixels(counted["pixels"], counted["dropped"], need, soundings, counted["units"])
-
-
-def _count(desk: Desk) -> Mapping[str, Any]:
-    """What registering the scene now would count in its file."""
-    name, path = desk.record.scene.target, desk.record.retrieval.get("path", "")
-    only = desk.settings.model_copy(update={"targets": {name: desk.target}})
-    counted = [each.counted for each in coverage_of(path, only) if each.scene]
-    if not counted:
-        raise RetrievalError(f"{path} has no good pixel inside the bounds of '{name}'")
-    return counted[0]
-
-
-def _ppm(units: str) -> float:
-    return 1e-3 if units == "ppb" else 1.0
-
-
-def _soundings(given: information.Soundings) -> information.Soundings | None:
-    known = np.isfinite(given.error) & (given.error > 0)
-    if not known.any():
-        return None
-    return information.Soundings(given.longitude[known], given.latitude[known], given.error[known])
+def _cpu_hours(
+    desk: Desk, todo: Todo, weather: Weather, cost: CostModel
+) -> tuple[float, tuple[float, float] | None, str]:
+    """Hours of workers, between which they lie, and where they come from."""
+    chosen, size = desk.simulation, weather.size / 1e9
+    work = Work(chosen.transport, chosen.particles, chosen.hours_back, weather.hours, size, weather.levels)
+    kept = replace(work, kept=True)
+    hours = (todo.followed * cost.seconds(work) + todo.gridded * cost.seconds(kept)) / 3600
+    kind = kept.kind if todo.gridded and not todo.followed else work.kind
+    error = cost.error(kind)
+    return hours, (error.low * hours, error.high * hours) if error else None, cost.told(kind)
 
 
 # ---- what would be done
@@ -234,7 +164,7 @@ def _todo(
     made = _made(desk)
     if made is None:
         recipe = pixels_recipe(desk)
-        stages = ["meteorology"] if _has(desk, recipe) else ["pixels", "meteorology"]
+        stages = ["meteorology"] if has(desk, recipe) else ["pixels", "meteorology"]
         packs = -(-pixels.number // desk.settings.packs.pixels)
         todo = Todo([*stages, "particles", "footprints", "jacobian"], packs, packs, pixels.number, 0)
         return todo, weather_ahead(desk, pixels.need, known.sizes, asked)
@@ -247,7 +177,7 @@ def _todo(
     if waiting or "summary" not in made.entry:
         stages = [*(["particles"] if followed else []), "footprints", "jacobian"]
     else:
-        stages = [] if _has(desk, jacobian_recipe(desk, made.pixels, made.recipe)) else ["jacobian"]
+        stages = [] if has(desk, jacobian_recipe(desk, made.pixels, made.recipe)) else ["jacobian"]
     weather = made_weather(desk.record.results[made.meteorology.name]["summary"])
     return Todo(stages, len(packs), len(waiting), followed, gridded), weather
 
@@ -255,22 +185,31 @@ def _todo(
 def _made(desk: Desk) -> Footprints | None:
     """The footprints that would be made or are there; None as long as pixels or meteorology are not made."""
     pixels = pixels_recipe(desk)
-    if not _has(desk, pixels):
+    if not has(desk, pixels):
         return None
     try:
         meteorology = meteorology_recipe(desk, pixels)[0]
     except MeteorologyError:  # told where the meteorology is looked up
         return None
-    if not _has(desk, meteorology):
+    if not has(desk, meteorology):
         return None
     particles = particles_recipe(desk, pixels, meteorology)
     return Footprints(desk, pixels, meteorology, particles, footprints_recipe(desk, pixels, particles))
 
 
-def _written(volume: Volume, load: Load, todo: Todo, weather: Weather) -> tuple[float, int]:
-    """Bytes and objects of the stages that would be made; of particles and footprints the share of packs that run."""
+def _written(desk: Desk, pixels: int, todo: Todo, weather: Weather, volume: Volume) -> tuple[float, int]:
+    """Bytes and objects of the stages that would be made; of particles and footprints those of packs that run."""
+    load = Load(
+        pixels,
+        todo.packs,
+        desk.simulation.particles,
+        desk.simulation.hours_back,
+        desk.settings.keep,
+        desk.grid.nlat * desk.grid.nlon,
+        len(desk.target.aggregate),
+    )
+    part = replace(load, packs=todo.packs_left, pixels=round(pixels * todo.packs_left / max(todo.packs, 1)))
     size, objects = 0.0, 0
-    part = replace(load, packs=todo.packs_left, pixels=round(load.pixels * todo.packs_left / max(todo.packs, 1)))
     for stage in todo.stages:
         of = part if stage in ("particles", "footprints") else load
         size += weather.size if stage == "meteorology" else volume.bytes(stage, of)
@@ -305,7 +244,7 @@ def information_of(desk: Desk) -> float | None:
     path = desk.store.file(desk.store.result(desk.record.key, desk.record.current["jacobian"]), NAME)
     grid = Grid(**desk.record.results[f"footprints-{made['made_from']['footprints']}"]["made_from"]["grid"])
     units = str(zarr.open_group(path, mode="r")["obs/uncertainty"].attrs["units"])
-    error = read_array(path, "obs/uncertainty") * _ppm(units)
+    error = read_array(path, "obs/uncertainty") * ppm_per(units)
     if not (np.isfinite(error) & (error > 0)).all():
         return None
     return information.found(path, grid, error, prior_of(desk.settings, units))

@@ -7,7 +7,8 @@ A tree of recipes: each stage's holds its own settings, its code's version, and 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from stilt_assets.store import Store
 from stilt_assets.transport import reference_of, transport_named
 from stilt_assets.transport.auto import AUTO, REFERENCE, Choice, choose
 from stilt_assets.worth import points_of, worth_of
+
+version = cache(metadata.version)  # which reads a package's files each time
 
 
 @dataclass(frozen=True)

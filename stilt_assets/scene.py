@@ -207,13 +207,13 @@ def load_records(store: Store, keys: Sequence[str], *, sound_only: bool = False)
     """
     The records of scenes that the store is known to have, read side by side.
 
-    DamagedError if one is damaged, StoreError if one is gone; with `sound_only` a damaged one is passed over.
+    DamagedError if one is damaged, StoreError if one is gone; with `sound_only` such are passed over.
     """
-    paths = [store.record(Scene.from_key(key).key) for key in keys]
-    contents, records = store.read_many(paths), []
-    for path, key in zip(paths, keys, strict=True):
+    paths = {store.record(Scene.from_key(key).key): key for key in keys}
+    records = []
+    for path, content in store.read_many(paths, as_far_as_there=sound_only).items():
         try:
-            records.append(_record_in(contents[path], path, key))
+            records.append(_record_in(content, path, paths[path]))
         except DamagedError:
             if not sound_only:
                 raise

@@ -99,9 +99,8 @@ class Store:
 
     def scenes(self) -> list[str]:
         """Keys of all scenes, oldest first."""
-        keys = self.scene_names()
-        there = self.are_there([self.record(key) for key in keys])
-        return [key for key in keys if self.record(key) in there]
+        keys = {self.record(key): key for key in self.scene_names()}
+        return sorted(keys[path] for path in self.are_there(list(keys)))
 
     def are_there(self, paths: Sequence[str]) -> set[str]:
         """Those of some files that exist."""
@@ -192,10 +191,19 @@ class Store:
         """All bytes of a file. StoreError if it cannot be read."""
         return self._do("reading", path, lambda: self.fs.cat_file(path))
 
-    def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
-        """All bytes of files, by their paths. StoreError if one of them cannot be read."""
+    def read_many(self, paths: Iterable[str], *, as_far_as_there: bool = False) -> dict[str, bytes]:
+        """All bytes of files, by their paths. StoreError if one cannot be read; it may be gone `as_far_as_there`."""
         wanted = list(dict.fromkeys(paths))
-        return dict(zip(wanted, self._at_once(self.read, wanted), strict=True))
+        found = zip(wanted, self._at_once(self._read_or_none if as_far_as_there else self.read, wanted), strict=True)
+        return {path: content for path, content in found if content is not None}
+
+    def _read_or_none(self, path: str) -> bytes | None:
+        try:
+            return self.read(path)
+        except StoreError as error:
+            if error.reason != "not_found":
+                raise
+            return None
 
     def json(self, path: str, *needs: str) -> dict[str, Any]:
         """The object in a JSON file. DamagedError if it is none or lacks a key that it `needs`."""

@@ -59,6 +59,16 @@ def test_one_scene_tells_how_fast_the_machine_is() -> None:
     assert (law.packs, law.scenes) == (2, 1)
 
 
+def test_packs_that_differ_within_a_scene_are_met_in_their_sum() -> None:
+    """The first pixels wait for their workers to start: two packs of 9 s a pixel, and one of 3 s of half the size."""
+    packs = [(4, 36.0), (4, 36.0), (2, 6.0)]
+    samples = [Sample(f"s{n}", WORK, pixels, seconds) for n in range(6) for pixels, seconds in packs]
+    assert fit(samples).seconds(WORK) == pytest.approx(7.8, rel=1e-6)
+    error = error_of(samples)
+    assert error is not None
+    assert error.median < 1e-6
+
+
 def test_no_coefficient_is_negative_whatever_the_packs_say() -> None:
     odd = [Sample(f"s{n}", replace(WORK, particles=50 * n), 3, 300.0 / n) for n in range(1, 9)]  # more cost less
     assert (fit(odd).coefficients >= 0).all()

@@ -20,6 +20,7 @@ import pytest
 import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
+from made_products import write_gosat, write_l2, write_l3, write_wfmd
 
 from stilt_assets import plain_yaml as plain
 from stilt_assets.errors import RetrievalError, SettingsError, StiltAssetsError, WorkersKilledError
@@ -155,6 +156,27 @@ def apart_from_milliseconds(one: Retrieval, other: Retrieval) -> bool:
 @given(damage=damages)
 def test_a_damaged_blended_file_is_refused_or_read_right(blended: File, damage: Damage) -> None:
     right_or_refused(lambda: read_damaged(blended, damage), blended.says, apart_from_milliseconds)
+
+
+@pytest.fixture(scope="module", params=["wfmd", "gosat", "methanesat", "methanesat-l3", "oco2"])
+def other(request: pytest.FixtureRequest, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> File:
+    """A file of a product whose values carry no checksum here."""
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "oco2":
+        return retrieval(shared, folder, "oco2_*.nc4")
+    makers = {"wfmd": write_wfmd, "gosat": write_gosat, "methanesat": write_l2, "methanesat-l3": write_l3}
+    (folder / "whole").mkdir()
+    path = makers[request.param](folder / "whole")
+    return File(path, path.read_bytes(), read_here(path, WORLD, path.name), folder / path.name)
+
+
+@cases(8)
+@given(damage=damages)
+def test_a_damaged_file_of_any_product_is_refused_or_read_as_one_table(other: File, damage: Damage) -> None:
+    def is_a_table(found: Retrieval, right: Retrieval) -> bool:
+        return set(PIXELS.names) <= set(found.pixels.columns) and set(found.pixels["units"]) <= {"ppb", "ppm"}
+
+    right_or_refused(lambda: read_damaged(other, damage), other.says, is_a_table)
 
 
 def test_what_comes_from_apart_is_what_is_read_here(operational: File, blended: File) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import netCDF4
 import numpy as np
 import pytest
-from made_products import GOSAT, L2, L3, WFMD, change, write_gosat, write_l2, write_l3, write_wfmd
+from made_products import GOSAT, L2, L3, WFMD, change, put, write_gosat, write_l2, write_l3, write_wfmd
 
 from stilt_assets.errors import RetrievalError
 from stilt_assets.jacobian import prior_term
@@ -178,6 +178,16 @@ def test_wfmd_upside_down_is_turned(tmp_path: Path) -> None:
     one, other = (read_retrieval(str(path), WORLD).pixels for path in (upright, turned))
     for name in ("pressure_levels", "ak", "ak_pressure", "apriori", "layer_weight"):
         np.testing.assert_array_equal(np.stack(one[name].to_list()), np.stack(other[name].to_list()))
+
+
+def test_wfmd_says_land_in_percent_or_as_a_share(tmp_path: Path) -> None:
+    for scale in (1.0, 100.0):
+
+        def add(dataset: netCDF4.Dataset, scale: float = scale) -> None:
+            put(dataset, "land_fraction", ("sounding_dim",), scale * np.array([1.0, 0.5, 0.0, 1.0]))
+
+        found = read_retrieval(str(change(write_wfmd(tmp_path), tmp_path / f"{scale}.nc", add)), WORLD)
+        assert found.pixels["surface"].tolist() == ["land", "mixed", "water"]
 
 
 # ---- GOSAT

@@ -67,6 +67,26 @@ def test_a_tick_registers_scenes_and_asks_for_their_runs(
     assert "0 files taken in, 0 wait" in str(again.skip_reason)
 
 
+def test_three_files_in_the_inbox_become_three_jacobians(
+    place: Place, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long_ago(monkeypatch)
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    place.change(simulation__transport="still_air:StillAir", packs={"pixels": 9, "workers": 1})
+    for number, minutes in enumerate((0, -20, -60)):
+        made(place.source, place.folder / "inbox", minutes, orbit=8430 - number)
+    found = arrived(instance)
+    assert isinstance(found, dg.SensorResult)
+    job = defs.resolve_implicit_global_asset_job_def()
+    scene = list(dg.AssetSelection.groups("scene").resolve(defs.resolve_asset_graph()))
+    for run in found.run_requests or []:
+        assert job.execute_in_process(
+            partition_key=run.partition_key, instance=instance, asset_selection=scene, tags=dict(run.tags)
+        ).success
+    made_ones = (place.folder / "store" / "scenes").glob("*/jacobian-*/jacobian.zarr/zarr.json")
+    assert len(list(made_ones)) == 3
+
+
 def test_runs_in_flight_hold_further_ones_back(
     place: Place, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:

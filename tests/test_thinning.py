@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from place import BOUNDS, Place
 
@@ -197,6 +197,7 @@ shares = st.lists(st.floats(0.05, 1.0), min_size=4, max_size=4)
 kernels = st.lists(st.floats(-0.5, 2.0), min_size=3, max_size=3)
 
 
+@settings(max_examples=20)
 @given(st.lists(kernels, min_size=4, max_size=4), shares, st.lists(st.floats(850, 1000), min_size=4, max_size=4))
 def test_a_particles_weight_is_the_weighted_mean_of_what_each_member_gives_it(
     each: list[list[float]], errors: list[float], ground: list[float]
@@ -264,11 +265,19 @@ def test_a_pixel_is_counted_by_the_first_reason_only() -> None:
     assert len(found.pixels) == 0
 
 
-def test_a_product_that_does_not_tell_its_surface_is_not_masked_by_it() -> None:
+def test_pixels_of_a_product_that_does_not_tell_its_surface_are_counted_as_unknown() -> None:
     silent = replace(block(), pixels=block().pixels.drop(columns=["surface", "glint"]))
-    for wish in ({"surface": ["land"]}, {"glint": False}):
-        with pytest.raises(SettingsError, match="made up files do not say the"):
-            worth_running(silent, chosen(**wish))
+    for wish, reason in (({"surface": ["land"]}, "unknown_surface"), ({"glint": False}, "unknown_glint")):
+        assert worth_running(silent, chosen(**wish)).dropped == {"outside_bounds": 5, reason: 6}
+
+
+def test_tropomis_pixels_over_water_look_into_the_glint(shared: Path) -> None:
+    (file,) = (shared / "data" / "retrievals").glob("S5P_BLND_*.nc")
+    found = read_retrieval(str(file), (-180.0, -90.0, 180.0, 90.0))
+    water = int((found.pixels["surface"] == "water").sum())
+    assert water > 0
+    assert worth_running(found, chosen(glint=False)).dropped["glint"] == water
+    assert worth_running(found, chosen(surface=["land", "mixed"])).dropped["other_surface"] == water
 
 
 def lake(folder: Path, *corners: tuple[float, float]) -> str:

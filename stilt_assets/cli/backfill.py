@@ -29,6 +29,7 @@ def start(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print which scenes, start nothing")] = False,
+    beyond_limits: Annotated[bool, typer.Option("--beyond-limits", help="whatever `limits.backfill` say")] = False,
 ) -> None:
     """Start one backfill of the registered scenes from --from to before --to; its name goes to standard output."""
     if context.invoked_subcommand:
@@ -44,6 +45,10 @@ def start(
         return
     if not keys:
         return
+    if settings.limits.backfill.given and not beyond_limits:
+        from stilt_assets.budget import hold_to, preview_of_many
+
+        hold_to(preview_of_many(keys, settings, store), settings, "backfill", f"the backfill of {len(keys)} scenes")
     from stilt_assets.defs.backfill import start as start_backfill
 
     what = f", {status}" if status else ""

@@ -61,3 +61,6 @@ def jacobian(
         done = stages.make_jacobian(desk)
         png = total_footprint_map(store.file(done.folder, NAME), context.partition_key, dpi=60)
         return shown(done, map=picture(png, "total footprint"), **differs(tell_difference(desk)))
+
+
+OF_A_SCENE = (pixels, meteorology, footprints, jacobian)

@@ -19,10 +19,10 @@ from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, Bulk
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 from dagster._core.utils import make_new_backfill_id
 
+from stilt_assets.defs.assets import OF_A_SCENE
 from stilt_assets.defs.partitions import add_keys, scenes
 from stilt_assets.errors import UsageError
 
-GROUP = "scene"
 ORIGIN = "stilt_assets/origin"  # of a run: arrival or backfill
 PAUSED = "stilt_assets/paused"  # dagster.yaml lets no run begin that says yes
 _TAGS = {ORIGIN: "backfill", "dagster/priority": "-10"}  # after whatever else waits
@@ -63,11 +63,9 @@ def launch(there: dg.DagsterInstance, keys: Sequence[str], title: str, name: str
     name = name or make_new_backfill_id()
     if there.get_backfill(name):
         return name
-    from stilt_assets.definitions import defs
-
     add_keys(there, keys)
-    graph, begun = defs.resolve_asset_graph(), time.time()
-    assets = sorted(dg.AssetSelection.groups(GROUP).resolve(graph))
+    begun = time.time()
+    assets = [asset.key for asset in OF_A_SCENE]
     subset = scenes.subset_with_partition_keys(keys)
     targets = AssetGraphSubset(partitions_subsets_by_asset_key=dict.fromkeys(assets, subset))
     data = AssetBackfillData.from_asset_graph_subset(targets, there, begun)

@@ -59,11 +59,9 @@ def without_masked(found: Retrieval, chosen: PixelSettings, outside: Outside | N
     if chosen.quality > 0:
         checks.append(("below_quality", ~(pixels["qa"].to_numpy() >= chosen.quality)))
     if chosen.surface is not None:
-        _must_tell(found, "surface")
-        checks.append(("other_surface", ~pixels["surface"].isin(chosen.surface).to_numpy()))
+        checks.append(_told(pixels, "surface", "other_surface", lambda kinds: ~kinds.isin(chosen.surface)))
     if not chosen.glint:
-        _must_tell(found, "glint")
-        checks.append(("glint", pixels["glint"].to_numpy(bool)))
+        checks.append(_told(pixels, "glint", "glint", lambda glint: glint.astype(bool)))
     if chosen.mask is not None:
         shape, _ = polygons_of(chosen.mask)
         checks.append(("masked", shapely.contains_xy(shape, pixels["longitude"], pixels["latitude"])))
@@ -105,9 +103,13 @@ def _lattice(pixels: pd.DataFrame) -> tuple[str, str]:
     return ("block_row", "block_column") if "block_row" in pixels else ("row", "column")
 
 
-def _must_tell(found: Retrieval, what: str) -> None:
-    if what not in found.pixels:
-        raise SettingsError(f"{found.product} files do not say the {what} of a pixel: leave pixels.{what} out")
+def _told(
+    pixels: pd.DataFrame, what: str, reason: str, holds: Callable[[pd.Series], pd.Series]
+) -> tuple[str, np.ndarray]:
+    """A reason and which pixels it holds for; all of them, as unknown, if their product does not tell."""
+    if what not in pixels:
+        return f"unknown_{what}", np.ones(len(pixels), bool)
+    return reason, holds(pd.Series(pixels[what])).to_numpy()
 
 
 def _left(found: Retrieval, reason: pd.Series) -> Retrieval:

@@ -25,7 +25,7 @@ UNCERTAINTY = (
 _PRODUCTS = ("product_co2proxy", "product")
 _SIGMA = np.linspace(1.0, 0.0, 14)  # of the troposphere's layer boundaries, ground to tropopause
 _STRATOSPHERE = (80.0, 50.0, 10.0, 1.0, 0.1)  # hPa, of the boundaries above the next one
-_OFTEN = ("xch4_co2proxy", "main_quality_flag")
+_RESULTS = ("xch4_co2proxy", "main_quality_flag")
 _NEEDED = (
     *(f"geolocation/{name}" for name in ("longitude", "latitude", "longitude_bounds", "latitude_bounds")),
     *(f"apriori_data/{name}" for name in ("surface_pressure", "tropopause_pressure", "ch4_profile")),
@@ -45,7 +45,7 @@ def recognises(dataset: netCDF4.Dataset) -> bool:
 
 def missing(dataset: netCDF4.Dataset) -> list[str]:
     """Needed variables and attributes that a file lacks."""
-    names = (*(f"{product_of(dataset)}/{name}" for name in _OFTEN), *_NEEDED)
+    names = (*(f"{product_of(dataset)}/{name}" for name in _RESULTS), *_NEEDED)
     times = [f"the attribute {name}" for name in ("time_coverage_start", "time_coverage_end")]
     return [name for name in names if not has(dataset, name)] + [
         name for name in times if name.rsplit(" ", 1)[-1] not in dataset.ncattrs()

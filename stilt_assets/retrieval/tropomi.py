@@ -91,6 +91,7 @@ def read(path: Path, bounds: tuple[float, float, float, float]) -> tuple[pd.Data
     table = table.rename(columns={"qa_value": "qa", "scanline": "row", "ground_pixel": "column"})
     if surface is not None and len(table):
         table["surface"] = np.array(SURFACES)[surface[lines - lines.min(), across - across.min()]]
+        table["glint"] = table["surface"] == "water"  # over water only the sun's reflection is bright enough
     return table.assign(**layers(picked), coastal=False), total
 
 

@@ -55,4 +55,5 @@ def read(path: Path, bounds: tuple[float, float, float, float]) -> tuple[pd.Data
         chi = np.ma.filled(dataset["chi_square_SWIR"][:][place].astype(float), np.inf)
     coastal = (surface == 3) | ((surface == 2) & (chi > _CHI_SQUARE_LIMIT))
     table = table.rename(columns={"qa_value": "qa"}).assign(row=place, column=np.int32(0))
-    return table.assign(**layers(air), coastal=coastal, surface=np.array(SURFACES)[surface]), total
+    kinds = {"surface": np.array(SURFACES)[surface], "glint": surface == SURFACES.index("water")}
+    return table.assign(**layers(air), coastal=coastal, **kinds), total

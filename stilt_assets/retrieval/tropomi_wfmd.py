@@ -8,6 +8,7 @@ doi:10.5194/amt-12-6771-2019, and the product's user guide). Written from these 
 from pathlib import Path
 
 import netCDF4
+import numpy as np
 import pandas as pd
 
 from stilt_assets.retrieval import cci
@@ -15,6 +16,8 @@ from stilt_assets.retrieval.tropomi import has
 
 NAME = "ESACCI-GHG-L2-CH4-CO-TROPOMI-WFMD"
 NEEDED = (*cci.names_of("xch4"), "longitude_corners", "latitude_corners")
+
+_LAND, _WATER = 0.8, 0.2  # shares of land from which, and up to which, a pixel is all of one kind
 
 
 def recognises(dataset: netCDF4.Dataset) -> bool:
@@ -39,6 +42,11 @@ def read(path: Path, bounds: tuple[float, float, float, float]) -> tuple[pd.Data
         rows, block = cci.near(dataset, bounds)
         for name in ("longitude", "latitude"):
             table[f"{name}_bounds"] = list(cci.floats(dataset[f"{name}_corners"], block)[rows - block.start])
+        if has(dataset, "land_fraction"):
+            land = cci.floats(dataset["land_fraction"], block)[rows - block.start]
+            share = land / 100.0 if np.nanmax(land, initial=0.0) > 1.0 else land  # percent, or a share
+            table["surface"] = np.select([share >= _LAND, share <= _WATER], ["land", "water"], "mixed")
+            table["glint"] = table["surface"] == "water"
         if has(dataset, "altitude"):
             table["surface_altitude"] = cci.floats(dataset["altitude"], block)[rows - block.start]
     return table, total
