@@ -78,10 +78,11 @@ def made(
     """
 
     def temperature(z: np.ndarray, hour: int) -> np.ndarray:
-        inversion = jump * (1.0 - np.exp(-z / (200.0 + 200.0 * EAST))) * (1.0 - 0.1 * hour)
+        inversion = jump * (1.0 - np.exp(-np.maximum(z, 0.0) / (200.0 + 200.0 * EAST))) * (1.0 - 0.1 * hour)
         return surface + 2.0 * NORTH + inversion + lapse * (0.7 + 0.6 * EAST) * z - 0.0097 * z
 
     def u(z: np.ndarray, hour: int) -> np.ndarray:
+        z = np.maximum(z, 0.0)
         return wind * (0.6 + 0.8 * NORTH) * np.log1p(z / 30.0) / np.log1p(1000.0 / 30.0) * (1.0 + 0.05 * hour)
 
     def v(z: np.ndarray, hour: int) -> np.ndarray:
@@ -111,7 +112,7 @@ def made(
     return file
 
 
-MIDDAY = {"surface": 305.0, "jump": 0.5, "lapse": 0.0035, "wind": 4.0, "heating": 300.0, "friction": 0.35}
+MIDDAY = {"surface": 305.0, "jump": -0.5, "lapse": 0.0012, "wind": 4.0, "heating": 350.0, "friction": 0.35}
 WINTER = {"surface": 262.0, "jump": 9.0, "lapse": 0.004, "wind": 3.0, "heating": -12.0, "friction": 0.06}
 STORM = {"surface": 285.0, "jump": 0.3, "lapse": 0.004, "wind": 22.0, "heating": 40.0, "friction": 0.9}
 CASES = {
@@ -123,5 +124,7 @@ CASES = {
         Case("storm", made(**STORM), in_the_middle()),
         Case("steep", made(**MIDDAY, rise=1800.0), in_the_middle()),
         Case("no_pressure", made(**MIDDAY, with_pressure=False), in_the_middle()),
+        Case("hybrid", made(**MIDDAY, axis=arlmet.HybridAxis, with_pressure=False), in_the_middle()),
+        Case("hybrid_steep", made(**WINTER, rise=1800.0, axis=arlmet.HybridAxis, with_pressure=False), in_the_middle()),
     )
 }
