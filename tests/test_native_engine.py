@@ -83,7 +83,9 @@ def test_the_wind_carries_back_by_its_cells_and_slows_down_towards_the_ground():
     np.testing.assert_allclose(flight.x, 20.3 - 3.0 * np.array([0.5, 1.0, 1.0]), atol=1e-5)
     np.testing.assert_allclose(flight.y, 14.6 + 1.2 * np.array([0.5, 1.0, 1.0]), atol=1e-5)
     np.testing.assert_allclose(flight.zagl, [5.0, 10.0, 2000.0])
-    np.testing.assert_allclose([to_grid(*at, PROJECTION)[0] for at in zip(flight.lon, flight.lat, strict=True)], flight.x)
+    np.testing.assert_allclose(
+        [to_grid(*at, PROJECTION)[0] for at in zip(flight.lon, flight.lat, strict=True)], flight.x
+    )
 
 
 def test_a_gust_that_grows_with_height_goes_with_the_quadratic_index_of_levels():
@@ -155,7 +157,12 @@ def test_a_mixed_column_stays_mixed(profile):
     fly_back(met, flight, SEED, RELEASE, 90)
     assert flight.zagl.max() <= lid
     return_to_mass = (1 - np.exp(-flight.zagl / 3000.0)) / (1 - np.exp(-top / 3000.0))
-    assert stats.kstest(return_to_mass[flight.zagl < 3000.0] / return_to_mass[flight.zagl < 3000.0].max(), "uniform").pvalue > 1e-3
+    assert (
+        stats.kstest(
+            return_to_mass[flight.zagl < 3000.0] / return_to_mass[flight.zagl < 3000.0].max(), "uniform"
+        ).pvalue
+        > 1e-3
+    )
 
 
 def test_influence_is_time_near_the_ground_over_the_air_that_shares_it():
