@@ -30,7 +30,9 @@ def made_air(
     """
     columns, heights = HOURS * NY * NX, np.array(HEIGHTS)
     extra = int(np.searchsorted(heights, mixed_layer))
-    feet = np.r_[0.0, heights[1 : extra + 1], heights[extra] + THIN * (heights[extra + 1] - heights[extra]), heights[extra + 1 :]]
+    feet = np.r_[
+        0.0, heights[1 : extra + 1], heights[extra] + THIN * (heights[extra + 1] - heights[extra]), heights[extra + 1 :]
+    ]
     winds = np.zeros((columns, LEVELS, 4), "f4")
     winds[..., :3], winds[..., 3] = wind, 1.2 * np.exp(-heights / scale_height)
     turbulence = np.empty((columns, LEVELS + 1, 2), "f4")

@@ -42,9 +42,9 @@ def particles(met: dict[str, Any], *receptors: Any, **changes: Any) -> pd.DataFr
 
 
 def test_looking_at_the_package_loads_no_compiler() -> None:
-    program = "import sys, stilt_assets.transport.native; print('numba' in sys.modules, 'stilt' in sys.modules)"
+    program = "import sys, stilt_assets.transport.native; print('numba' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]
+    assert done.stdout.strip() == "False"
     with pytest.raises(AttributeError, match="NoModel"):
         _ = __import__("stilt_assets.transport.native", fromlist=["x"]).NoModel
 

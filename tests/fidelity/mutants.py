@@ -76,12 +76,6 @@ MUTANTS = (
     Mutant(
         "the ground's influence from a thinner layer", "turbulence.py", "SURFACE_SHARE = 0.5", "SURFACE_SHARE = 0.4"
     ),
-    Mutant(
-        "winds linear in height",
-        "winds.py",
-        "return slow * breeze.u + share * breeze.u_more, slow * breeze.v + share * breeze.v_more",
-        "return slow * breeze.u, slow * breeze.v",
-    ),
     Mutant("rising air sinks", "decode.py", "wind[k, W] = -6000.0", "wind[k, W] = 6000.0"),
 )
 

@@ -15,7 +15,9 @@ def looked_up(decoded: Decoded, answers: pd.DataFrame) -> pd.DataFrame:
 
     The mixed layer is the mean of before and after the minute: NaN for a particle's first row.
     """
-    x, y = np.array([to_grid(*place, decoded.projection) for place in zip(answers["long"], answers["lati"])]).T
+    x, y = np.array(
+        [to_grid(*place, decoded.projection) for place in zip(answers["long"], answers["lati"], strict=True)]
+    ).T
     minutes = (answers["at"] - pd.Timestamp(0)).dt.total_seconds().to_numpy() / 60
     hour = (minutes - decoded.first) / decoded.spacing
     when = np.clip(np.floor(hour).astype(int), 0, len(decoded.mixed_layer) - 2)

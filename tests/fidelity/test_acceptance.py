@@ -1,24 +1,10 @@
-"""
-Native gives the answers of `hycs_std`, as far as chance lets anybody see: the short form of `make fidelity`.
-
-And the yardstick is one: it passes `hycs_std` with other seeds, and does not pass it with one setting changed.
-"""
-
-from pathlib import Path
+"""The yardstick of `make fidelity` is one: it passes `hycs_std` with other seeds, and not with one setting changed."""
 
 import pytest
 
 from fidelity.acceptance import Row, rows
 from fidelity.ensembles import CASES, CONTROLLED, CONTROLS, KEPT, kept
-from fidelity.measure import Measured, all_rows
 from fidelity.mutants import MUTANTS, applies, package_with
-
-SEEDS = range(1, 5)
-
-
-@pytest.fixture(scope="module")
-def measured(shared: Path) -> list[Measured]:
-    return all_rows(shared, SEEDS)
 
 
 def controls(name: str) -> list[Row]:
@@ -34,13 +20,6 @@ def test_at_least_thirty_releases_are_held_out() -> None:
     assert set(kept()) == {case.name for case in CASES}
     assert len({case.weather for case in CASES}) == 5
     assert KEPT.stat().st_size + CONTROLS.stat().st_size < 700_000
-
-
-@pytest.mark.parametrize("section", ["A", "B", "C"])
-def test_native_is_within_the_limits(measured: list[Measured], section: str) -> None:
-    found = [row for row in measured if row.section == section]
-    assert len(found) >= 4
-    assert [row for row in found if not row.is_green] == []
 
 
 def test_hycs_std_with_other_seeds_passes() -> None:

@@ -28,11 +28,13 @@ def write_columns(
     with_pressure: bool = True,
     ground: Mapping[str, Callable[[int], np.ndarray | float]] | None = None,
     left_out: Sequence[str] = (),
+    lifted: float = 0.0,
 ) -> Path:
     """
     Write columns in hydrostatic balance: K, m s-1, kg kg-1 and hPa s-1 at roughly `heights` m, the ground (0) first.
 
-    `ground` adds or replaces fields of the ground, each a function of the hour; `left_out` are names not to write.
+    `ground` adds or replaces fields of the ground, each a function of the hour; `left_out` are names not to write. HGTS
+    of pressure levels are `lifted` m above what the temperatures give.
     """
     shape = (len(heights), grid.ny, grid.nx)
     dry = np.asarray(heights)[:, None, None] * np.ones(shape)
@@ -61,7 +63,7 @@ def write_columns(
             if humidity is not None:
                 upper["SPHU"] = moist
             if axis is arlmet.PressureAxis:
-                upper["HGTS"] = height + floor
+                upper["HGTS"] = height + floor + lifted
             elif with_pressure:
                 upper["PRES"] = pressure
             for name, field in base.items():

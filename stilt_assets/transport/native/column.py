@@ -55,6 +55,13 @@ def remap(data, count, heights, terrain, levels, out):
                 out[field, k] = low * exp(share * log(high / low))
             else:
                 out[field, k] = low + share * (high - low)
+        out[Q, k] = min(out[Q, k], saturation(out[T, k], out[P, k]))
+
+
+@compiled(error_model="numpy")
+def saturation(temperature, pressure):
+    """Specific humidity of saturated air, kg kg-1."""
+    return 0.622 * exp(21.4 - 5351.0 / temperature) / pressure
 
 
 @compiled(error_model="numpy")

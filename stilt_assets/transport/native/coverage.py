@@ -12,9 +12,9 @@ import arlmet
 
 from stilt_assets.simulation import Simulation
 
-AXES: dict[type[arlmet.VerticalAxis], str] = {arlmet.SigmaAxis: "sigma"}
+AXES = (arlmet.SigmaAxis, arlmet.HybridAxis)
 _GROUND = ("PRSS", "SHGT", "T02M", "U10M", "V10M", "USTR", "SHTF", "RGHS")
-_UPPER = ("TEMP", "UWND", "VWND", "WWND", "SPHU")
+_UPPER = ("TEMP", "UWND", "VWND", "WWND", "SPHU")  # RELH is read, and not proved
 
 
 def covers(meteorology: Path, simulation: Simulation) -> list[str]:
@@ -25,11 +25,11 @@ def covers(meteorology: Path, simulation: Simulation) -> list[str]:
 
 
 def _uncovered(file: arlmet.File) -> Iterator[str]:
-    axis = type(file.vertical_axis)
-    if axis not in AXES:
-        yield f"levels of kind {axis.coord_system} are not covered"
-    if file.grid.wraps_lon:
-        yield "a grid that goes round the earth is not covered"
+    if not isinstance(file.vertical_axis, AXES):
+        yield f"levels of kind {file.vertical_axis.coord_system} are not covered"
+    cone = abs(file.grid.projection.cone_angle)
+    if file.grid.is_latlon or cone in (0.0, 90.0):
+        yield "grids that are not on a Lambert cone are not covered"
     times = file.times
     if len({later - sooner for sooner, later in pairwise(times)}) != 1:
         yield "times that are not equally spaced, or only one, are not covered"

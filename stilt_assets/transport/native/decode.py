@@ -1,14 +1,12 @@
 """
-What does a particle read, made from the records of one hour of an ARL file?
+What does a particle read of one time, made from its fields?
 
-One hour at a time, so that memory stays that of one hour's fields.
+One time after the other, so that memory stays that of one time's fields.
 """
-
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from arlmet import Grid, RecordSet
+from arlmet import Grid
 
 from stilt_assets.transport.native.column import (
     COLUMN,
@@ -25,6 +23,7 @@ from stilt_assets.transport.native.column import (
     remap,
 )
 from stilt_assets.transport.native.compiled import compiled
+from stilt_assets.transport.native.fields import FRICTION, HEATING, ROUGHNESS, TERRAIN, Fields
 from stilt_assets.transport.native.geometry import metres_per_cell, projection_of, to_degrees
 from stilt_assets.transport.native.layout import DENSITY, LEVELS, LID, U, V, W
 from stilt_assets.transport.native.stability import (
@@ -37,39 +36,6 @@ from stilt_assets.transport.native.stability import (
 )
 
 Floats = npt.NDArray[np.float32]
-TERRAIN, FRICTION, HEATING, ROUGHNESS = range(4)
-GROUND = ("SHGT", "USTR", "SHTF", "RGHS")
-_UPPER = {T: ("T02M", "TEMP"), UM: ("U10M", "UWND"), VM: ("V10M", "VWND"), OMEGA: (None, "WWND"), Q: (None, "SPHU")}
-_ROUGHNESS = 0.1  # m
-
-
-def fields_of(step: RecordSet) -> tuple[Floats, Floats]:
-    """Fields of one time: upper ones (COLUMN, level, y, x), the ground first, and the ground's (4, y, x)."""
-    count = len(step.vertical_axis.levels)
-    grid = step.grid
-    upper = np.zeros((COLUMN, count, grid.ny, grid.nx), "f4")
-    upper[P, 0] = step[(0, "PRSS")].read()
-    for field, (surface, name) in _UPPER.items():
-        for level in range(1, count):
-            if (level, name) in step:
-                upper[field, level] = step[(level, name)].read()
-        if surface is not None:
-            upper[field, 0] = step[(0, surface)].read()
-    upper[Q, 0] = upper[Q, 1]
-    for level in range(1, count):
-        upper[P, level] = pressure_of(step, level, upper[P, 0])
-    ground = np.stack(
-        [step[(0, name)].read() if (0, name) in step else np.full(upper.shape[2:], _ROUGHNESS, "f4") for name in GROUND]
-    )
-    return upper, ground
-
-
-def pressure_of(step: RecordSet, level: int, surface: Floats) -> Floats:
-    """Pressure of a level, hPa."""
-    if (level, "PRES") in step:
-        return step[(level, "PRES")].read()
-    axis: Any = step.vertical_axis
-    return axis.offset + (surface - axis.offset) * np.float32(axis.levels[level])
 
 
 def cells_per_minute(grid: Grid) -> npt.NDArray[np.float64]:
@@ -88,20 +54,27 @@ def _cells_per_minute(projection, table):
             table[0, y, x], table[1, y, x] = 60.0 / size[0], 60.0 / size[1]
 
 
+def fill(fields: Fields, cells: npt.NDArray[np.float64], least: float, *out: npt.NDArray[np.generic]) -> None:
+    """
+    Put what particles read of one time, from its fields, where `out` says.
+
+    `least` depth of the mixed layer, m; `out` are wind, pressure, turbulence, extra and mixed layer (see `layout`).
+    """
+    _fill(fields.upper, fields.heights, fields.ground, cells, least, *out)
+
+
 @compiled(error_model="numpy")
-def fill(upper, ground, cells, least, wind, pressure, turbulent, extra, mixed):
-    """What particles read of one time, from its fields; `least` depth of the mixed layer, m."""
-    count, ny, nx = upper.shape[1:]
-    data, heights = np.empty((COLUMN, count)), np.empty(count)
+def _fill(upper, given, ground, cells, least, wind, pressure, turbulent, extra, mixed):
+    levels_of_file, ny, nx = upper.shape[1:]
+    data, heights = np.empty((COLUMN, levels_of_file)), np.empty(levels_of_file)
     levels, air, theta = np.empty(LEVELS), np.empty((COLUMN, LEVELS)), np.empty(LEVELS)
     scales = np.empty((LEVELS, 2))
     for y in range(ny):
         for x in range(nx):
-            for field in range(COLUMN):
-                for level in range(count):
-                    data[field, level] = upper[field, level, y, x]
+            count = _gather(upper, given, y, x, data, heights)
             terrain = ground[TERRAIN, y, x]
-            heights_of(data, count, heights)
+            if given.shape[0] == 0:
+                heights_of(data, count, heights)
             remap(data, count, heights, terrain, levels, air)
             _put_wind(air, cells[0, y, x], cells[1, y, x], LID / (LID - terrain), wind[y, x], pressure[y, x])
             potential(air, theta)
@@ -112,6 +85,21 @@ def fill(upper, ground, cells, least, wind, pressure, turbulent, extra, mixed):
             turbulence(levels, air, theta, depth, friction, length, convection, ground[ROUGHNESS, y, x], scales)
             mixed[y, x] = depth
             extra[y, x] = _put_turbulence(levels, depth, scales, turbulent[y, x])
+
+
+@compiled(error_model="numpy")
+def _gather(upper, given, y, x, data, heights):
+    """A column of the file without its levels below ground; how many levels that are, the ground counted."""
+    count = 0
+    for level in range(upper.shape[1]):
+        if given.shape[0] > 0:
+            if level > 0 and given[level, y, x] <= heights[count - 1]:
+                continue
+            heights[count] = given[level, y, x]
+        for field in range(COLUMN):
+            data[field, count] = upper[field, level, y, x]
+        count += 1
+    return count
 
 
 @compiled(error_model="numpy")

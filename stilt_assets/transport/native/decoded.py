@@ -20,7 +20,8 @@ import pandas as pd
 
 from stilt_assets import scratch
 from stilt_assets.errors import MeteorologyError
-from stilt_assets.transport.native.decode import TERRAIN, cells_per_minute, fields_of, fill
+from stilt_assets.transport.native.decode import cells_per_minute, fill
+from stilt_assets.transport.native.fields import TERRAIN, fields_of
 from stilt_assets.transport.native.geometry import projection_of
 from stilt_assets.transport.native.layout import LEAST_MIXED_LAYER, LEVELS, TURBULENCE, WIND, Decoded
 
@@ -132,9 +133,9 @@ def _decode(file: arlmet.File, arrays: dict[str, Any], least: float) -> Decoded:
         raise MeteorologyError(f"{file.path.name} has times that are not equally spaced: {sorted(steps)} minutes apart")
     cells = cells_per_minute(file.grid)
     for number, time in enumerate(file.times):
-        upper, ground = fields_of(file[time])
+        fields = fields_of(file[time])
         if number == 0:
-            arrays["terrain"][:] = ground[TERRAIN]
+            arrays["terrain"][:] = fields.ground[TERRAIN]
         changing = (arrays[name][number] for name in ("wind", "pressure", "turbulence", "extra", "mixed_layer"))
-        fill(upper, ground, cells, least, *changing)
+        fill(fields, cells, least, *changing)
     return Decoded(**arrays, first=minutes[0], spacing=steps.pop(), projection=projection_of(file.grid))

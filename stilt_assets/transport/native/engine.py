@@ -16,14 +16,16 @@ from stilt_assets.transport.native.compiled import compiled
 from stilt_assets.transport.native.draws import RELEASE, normal, stream_of
 from stilt_assets.transport.native.geometry import metres_per_cell, to_degrees, to_grid
 from stilt_assets.transport.native.layout import DENSITY, HEIGHTS, LID, SIGMA_W, Decoded
-from stilt_assets.transport.native.turbulence import SURFACE_SHARE, column_of, layer_at, mix
+from stilt_assets.transport.native.turbulence import SURFACE_SHARE, column_of, mix
 from stilt_assets.transport.native.winds import (
     SCALAR,
     Met,
     air,
     blend,
     drift,
+    height_index,
     inside,
+    level_of,
     moment_of,
     over_ground,
     place_of,
@@ -127,7 +129,7 @@ def start(met, flight, i, seed, longitude, latitude, height, minute):
     flight.lon[i], flight.lat[i], flight.zagl[i] = longitude, latitude, height
     stream = stream_of(uint64(seed), uint64(i), uint64(RELEASE))
     stream, flight.ratio[i] = normal(stream)
-    sigma = horizontal_sigma(met, place, moment, column_of(met, x, y, moment), zeta)
+    sigma = horizontal_sigma(met, place, moment, zeta)
     stream, chance = normal(stream)
     flight.gust_x[i] = sigma * chance
     stream, chance = normal(stream)
@@ -137,10 +139,32 @@ def start(met, flight, i, seed, longitude, latitude, height, minute):
 
 
 @compiled(**SCALAR)
-def horizontal_sigma(met, place, moment, column, zeta):
-    """Standard deviation of each horizontal wind, m s-1, bilinear between columns."""
-    layer = layer_at(met, zeta, column.extra)
-    return sqrt(HORIZONTAL) * blend(met, met.turbulence, place, moment, layer, SIGMA_W)
+def horizontal_sigma(met, place, moment, zeta):
+    """Standard deviation of each horizontal wind, m s-1: variances between columns, times and levels are linear."""
+    index = height_index(zeta)
+    k = level_of(index)
+    share = max(index - (k + 1), 0.0)
+    here, after = moment.columns + place.ground, moment.columns + place.ground + met.nx * met.ny
+    sooner = _variance(met, here, k, share, place)
+    variance = sooner + moment.later * (_variance(met, after, k, share, place) - sooner)
+    return sqrt(HORIZONTAL * variance)
+
+
+@compiled(**SCALAR)
+def _variance(met, column, k, share, place):
+    """Of w', m2 s-2, between four columns at one time and two levels."""
+    a, b = _variance_of(met, column, k, share), _variance_of(met, column + met.nx, k, share)
+    a += place.east * (_variance_of(met, column + 1, k, share) - a)
+    b += place.east * (_variance_of(met, column + met.nx + 1, k, share) - b)
+    return a + place.north * (b - a)
+
+
+@compiled(**SCALAR)
+def _variance_of(met, column, k, share):
+    extra = met.extra[uint64(column)]
+    low = met.turbulence[uint64(column), uint64(k + (k > extra)), SIGMA_W]
+    high = met.turbulence[uint64(column), uint64(k + 1 + (k + 1 > extra)), SIGMA_W]
+    return low * low + share * (high * high - low * low)
 
 
 @compiled(**SCALAR)
@@ -190,7 +214,7 @@ def move(met, flight, i, seed, age, now, before):
         if low > 0.0:
             below += low
             foot += low / (depth * air_below(met, place, moment, SURFACE_SHARE * column.height / depth))
-    sigma_u = horizontal_sigma(met, place, before, column, zeta)
+    sigma_u = horizontal_sigma(met, place, before, zeta)
     stream, chance = normal(stream)
     flight.gust_x[i] = MEMORY * flight.gust_x[i] + FRESH * sigma_u * chance
     stream, chance = normal(stream)

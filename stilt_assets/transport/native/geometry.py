@@ -28,14 +28,13 @@ def projection_of(grid: arlmet.Grid) -> Projection:
     size, reference = its.grid_size * 1e3, radians(its.tangent_lat)
     n = sin(radians(its.cone_angle))
     if its.cone_angle == 0.0:
-        shape = (MERCATOR, 0.0, its.tangent_lon, RADIUS * cos(reference) / size)
+        kind, scale = MERCATOR, RADIUS * cos(reference) / size
     elif abs(its.cone_angle) == 90.0:
-        shape = (CONE, n, its.tangent_lon, n * RADIUS * (1.0 + n * sin(reference)) / size)
+        kind, scale = CONE, n * RADIUS * (1.0 + n * sin(reference)) / size
     else:
-        scale = RADIUS * cos(reference) / (n * tan(pi / 4 - reference / 2) ** n * size)
-        shape = (CONE, n, its.tangent_lon, scale)
-    x, y = to_grid(its.sync_lon, its.sync_lat, (*shape, 0.0, 0.0))
-    return (*shape, its.sync_x - 1.0 - x, its.sync_y - 1.0 - y)
+        kind, scale = CONE, RADIUS * cos(reference) / (n * tan(pi / 4 - reference / 2) ** n * size)
+    x, y = to_grid(its.sync_lon, its.sync_lat, (kind, n, its.tangent_lon, scale, 0.0, 0.0))
+    return kind, n, its.tangent_lon, scale, its.sync_x - 1.0 - x, its.sync_y - 1.0 - y
 
 
 @njit(cache=True, nogil=True)

@@ -3,8 +3,9 @@ How does turbulence move a particle within half a minute?
 
 Vertically w'/sigma_w is an Ornstein-Uhlenbeck process in explicit Euler sub-steps of a tenth of its time scale; where
 sigma_w steps from layer to layer a particle passes or turns back so that a mixed column stays mixed (Thomson et al.
-1997). The mean wind of the changing height carries it on in each sub-step (Lin et al. 2003). Profiles are those of the
-nearest column, linear between two times at equal shares of the mixed layer, and constant from a level to the next.
+1997). The mean wind of the changing height carries it on in each sub-step (Lin et al. 2003), here linear between the
+levels of turbulence. Profiles of sigma_w are those of the nearest column, linear between two times at equal shares of
+the mixed layer, and constant from a level to the next.
 """
 
 from math import sqrt
@@ -14,11 +15,23 @@ from numba import uint64
 
 from stilt_assets.transport.native.compiled import compiled
 from stilt_assets.transport.native.draws import even, normal
-from stilt_assets.transport.native.layout import DENSITY, LEVELS, SIGMA_W, THIN, TIMESCALE
-from stilt_assets.transport.native.winds import SCALAR, along, blend, breeze_of, height_index, level_of
+from stilt_assets.transport.native.layout import DENSITY, LEVELS, SIGMA_W, THIN, TIMESCALE, U, V
+from stilt_assets.transport.native.winds import BASE, SCALAR, blend, height_index, level_of
 
 SHARE = 0.1  # `tlfrac`: a sub-step's share of the time scale
 SURFACE_SHARE = 0.5  # `veght`
+_SHORTEST = 1e-3  # min: of no time scale, so that not even damaged meteorology makes a flight endless
+
+
+class Breeze(NamedTuple):
+    """The mean wind within a layer, cells per minute."""
+
+    foot: float  # zeta
+    per_zeta: float  # 1 over the layer's depth
+    u: float  # at its foot
+    v: float
+    u_more: float  # at its top, less that
+    v_more: float
 
 
 class Column(NamedTuple):
@@ -69,47 +82,66 @@ def layer_at(met, zeta, extra):
 
 
 @compiled(**SCALAR)
-def scales(met, column, layer, foot):
-    """sigma_w, m s-1, and its time scale, min, of a layer that begins at zeta `foot`."""
+def level_at_foot(layer, extra):
+    """The level whose air is at the foot of a layer: that of the next level already where the thin layer ends."""
+    return layer - (layer > extra + 1)
+
+
+@compiled(**SCALAR)
+def breeze_of(met, place, moment, layer, extra):
+    """The mean wind within a layer: linear in height from its foot to the next, in the lowest from its level."""
+    k, upper = level_at_foot(layer, extra), level_at_foot(layer + 1, extra)
+    foot = met.heights[uint64(0)] if layer == 0 else layer_foot(met, layer, extra)
+    u, v = blend(met, met.wind, place, moment, k, U), blend(met, met.wind, place, moment, k, V)
+    u_more = blend(met, met.wind, place, moment, upper, U) - u
+    v_more = blend(met, met.wind, place, moment, upper, V) - v
+    return Breeze(foot, 1.0 / (layer_foot(met, layer + 1, extra) - foot), u, v, u_more, v_more)
+
+
+@compiled(**SCALAR)
+def along(breeze, zeta):
+    """u and v at a zeta within a layer, cells per minute; below the lowest level they fall to nothing at the ground."""
+    share, slow = max((zeta - breeze.foot) * breeze.per_zeta, 0.0), min(zeta * (1.0 / BASE), 1.0)
+    return slow * breeze.u + share * breeze.u_more, slow * breeze.v + share * breeze.v_more
+
+
+@compiled(**SCALAR)
+def scales(met, column, layer):
+    """sigma_w, m s-1, and its time scale, min, of a layer."""
     a, b = layer, layer
-    if not column.same and layer > 0:
-        a, b = _layers_alike(met, column, foot)
+    if not column.same:
+        a, b = _layers_alike(met, column, layer)
     sooner, after = uint64(column.sooner), uint64(column.after)
     sigma = met.turbulence[sooner, uint64(a), SIGMA_W]
     sigma += column.later * (met.turbulence[after, uint64(b), SIGMA_W] - sigma)
     scale = met.turbulence[sooner, uint64(a), TIMESCALE]
     scale += column.later * (met.turbulence[after, uint64(b), TIMESCALE] - scale)
-    return sigma, scale * (1.0 / 60.0)
+    return sigma, max(scale * (1.0 / 60.0), _SHORTEST)
 
 
 @compiled(**SCALAR)
-def _layers_alike(met, column, foot):
-    """The layers at two times that are at the share of the mixed layer which a zeta is at between them."""
+def _layers_alike(met, column, layer):
+    """The layers at two times whose levels are nearest to the same share of the mixed layer as that of a layer."""
     sooner, after = uint64(column.sooner), uint64(column.after)
-    share = foot / column.height
-    return (
-        layer_at(met, share * met.mixed_layer[sooner], met.extra[sooner]),
-        layer_at(met, share * met.mixed_layer[after], met.extra[after]),
-    )
+    zeta = met.heights[uint64(level_at_foot(layer, column.extra))] / column.height
+    a = nearest_level(met, zeta * met.mixed_layer[sooner])
+    b = nearest_level(met, zeta * met.mixed_layer[after])
+    return a + (a > met.extra[sooner]), b + (b > met.extra[after])
+
+
+@compiled(**SCALAR)
+def nearest_level(met, zeta):
+    """The level that is nearest to a zeta."""
+    k = level_of(height_index(zeta))
+    return k + (zeta - met.heights[uint64(k)] > met.heights[uint64(k + 1)] - zeta)
 
 
 @compiled(**SCALAR)
 def passes(met, place, moment, column, layer, other, chance, sigma, other_sigma):
     """Whether a particle passes from a layer to another: the flux of mixed air is the same both ways."""
-    here = layer_density(met, place, moment, layer, column.extra)
-    there = layer_density(met, place, moment, other, column.extra)
+    here = blend(met, met.wind, place, moment, level_at_foot(layer, column.extra), DENSITY)
+    there = blend(met, met.wind, place, moment, level_at_foot(other, column.extra), DENSITY)
     return chance * sigma * here < other_sigma * there
-
-
-@compiled(**SCALAR)
-def layer_density(met, place, moment, layer, extra):
-    """Density of dry air at the foot of a layer (at the lowest level in the lowest), kg m-3."""
-    if layer <= extra:
-        return blend(met, met.wind, place, moment, layer, DENSITY)
-    low = blend(met, met.wind, place, moment, layer - 1, DENSITY)
-    if layer > extra + 1:
-        return low
-    return low + THIN * (blend(met, met.wind, place, moment, layer, DENSITY) - low)
 
 
 @compiled(**SCALAR)
@@ -124,8 +156,8 @@ def mix(met, place, moment, column, depth, zeta, ratio, stream, duration):
     per_minute = 60.0 / depth
     layer = layer_at(met, zeta, column.extra)
     low, high = layer_foot(met, layer, column.extra), layer_foot(met, layer + 1, column.extra)
-    sigma, scale = scales(met, column, layer, low)
-    breeze = breeze_of(met, place, moment, layer - (layer > column.extra))
+    sigma, scale = scales(met, column, layer)
+    breeze = breeze_of(met, place, moment, layer, column.extra)
     east = north = below = 0.0
     rest = duration
     while rest > 0.0:
@@ -140,9 +172,9 @@ def mix(met, place, moment, column, depth, zeta, ratio, stream, duration):
             while left > 0.0:
                 speed = ratio * sigma * per_minute
                 end = zeta + speed * left
-                if (end >= low) & (end < high):
+                up = speed > 0.0
+                if ((end < high) if up else (end >= low)) | (speed == 0.0):
                     break
-                up = end >= high
                 edge = high if up else low
                 left -= (edge - zeta) / speed
                 zeta = end = edge
@@ -150,13 +182,13 @@ def mix(met, place, moment, column, depth, zeta, ratio, stream, duration):
                 if (other < 0) | (other >= LEVELS):
                     ratio = -ratio
                     continue
-                other_low = layer_foot(met, other, column.extra)
-                other_sigma, other_scale = scales(met, column, other, other_low)
+                other_sigma, other_scale = scales(met, column, other)
                 stream, chance = even(stream)
                 if passes(met, place, moment, column, layer, other, chance, sigma, other_sigma):
-                    layer, low, high = other, other_low, layer_foot(met, other + 1, column.extra)
+                    layer = other
+                    low, high = layer_foot(met, layer, column.extra), layer_foot(met, layer + 1, column.extra)
                     sigma, scale = other_sigma, other_scale
-                    breeze = breeze_of(met, place, moment, layer - (layer > column.extra))
+                    breeze = breeze_of(met, place, moment, layer, column.extra)
                 else:
                     ratio = -ratio
         zeta = end

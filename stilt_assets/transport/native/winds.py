@@ -3,8 +3,8 @@ Which wind does a particle feel, and where does it carry it in a minute?
 
 Fields between four columns and two times are bilinear in x and y and linear in time. Winds go with the quadratic height
 index (levels lie at its whole numbers), pressure and density with the height itself; below the lowest level the wind
-falls linearly to nothing at the ground. The mean step is Draxler and Hess's (1997): the mean of the winds at the
-start and at the first guess of the end.
+falls linearly to nothing at the ground, and on below it. The mean step is Draxler and Hess's (1997): the mean of the
+winds at the start and at the first guess of the end; a particle that it brings below the ground bounces.
 """
 
 from math import sqrt
@@ -53,16 +53,6 @@ class Place(NamedTuple):
     ground: int  # number of the south-western of them
     east: float  # shares of the eastern and of the northern ones
     north: float
-
-
-class Breeze(NamedTuple):
-    """Wind between two levels, cells per minute."""
-
-    level: int  # height index of the lower one
-    u: float  # at the lower one
-    v: float
-    u_more: float  # at the upper one, less that
-    v_more: float
 
 
 @compiled(**SCALAR)
@@ -119,27 +109,20 @@ def blend(met, field, place, moment, level, item):
 @compiled(**SCALAR)
 def wind(met, place, moment, zeta):
     """u and v in cells and w in m of zeta per minute."""
-    breeze = breeze_of(met, place, moment, level_of(height_index(zeta)))
-    u, v = along(breeze, zeta)
-    k = breeze.level - 1
-    w = blend(met, met.wind, place, moment, k, W)
-    share = max(height_index(zeta) - breeze.level, 0.0)
-    return u, v, min(zeta * (1.0 / BASE), 1.0) * w + share * (blend(met, met.wind, place, moment, k + 1, W) - w)
-
-
-@compiled(**SCALAR)
-def breeze_of(met, place, moment, k):
-    """The wind over a place between level k and the next."""
-    u, v = blend(met, met.wind, place, moment, k, U), blend(met, met.wind, place, moment, k, V)
-    u_more = blend(met, met.wind, place, moment, k + 1, U) - u
-    return Breeze(k + 1, u, v, u_more, blend(met, met.wind, place, moment, k + 1, V) - v)
-
-
-@compiled(**SCALAR)
-def along(breeze, zeta):
-    """u and v at a zeta that is between the levels of a breeze, or below them all: cells per minute."""
-    share, slow = max(height_index(zeta) - breeze.level, 0.0), min(zeta * (1.0 / BASE), 1.0)
-    return slow * breeze.u + share * breeze.u_more, slow * breeze.v + share * breeze.v_more
+    index = height_index(zeta)
+    k = level_of(index)
+    # Between levels, and below the lowest: linear to nothing at the ground, and on below it.
+    share, slow = max(index - (k + 1), 0.0), min(zeta * (1.0 / BASE), 1.0)
+    u, v, w = (
+        blend(met, met.wind, place, moment, k, U),
+        blend(met, met.wind, place, moment, k, V),
+        blend(met, met.wind, place, moment, k, W),
+    )
+    return (
+        slow * u + share * (blend(met, met.wind, place, moment, k + 1, U) - u),
+        slow * v + share * (blend(met, met.wind, place, moment, k + 1, V) - v),
+        slow * w + share * (blend(met, met.wind, place, moment, k + 1, W) - w),
+    )
 
 
 @compiled(**SCALAR)
@@ -163,9 +146,9 @@ def over_ground(met, field, place, item):
 
 @compiled(**SCALAR)
 def air(met, place, moment, zeta):
-    """Pressure, hPa, and density of dry air, kg m-3: linear in height, and on below the lowest level."""
+    """Pressure, hPa, and density of dry air, kg m-3: linear in height, and constant below the lowest level."""
     k = level_of(height_index(zeta))
-    share = (zeta - met.heights[k]) / (met.heights[k + 1] - met.heights[k])
+    share = max((zeta - met.heights[k]) / (met.heights[k + 1] - met.heights[k]), 0.0)
     low = blend(met, met.pressure, place, moment, k, 0)
     dense = blend(met, met.wind, place, moment, k, DENSITY)
     return (
