@@ -20,6 +20,7 @@ from stilt_assets.transport.native.winds import BASE, SCALAR, blend, height_inde
 
 SHARE = 0.1  # `tlfrac`: a sub-step's share of the time scale
 SURFACE_SHARE = 0.5  # `veght`
+_NOTHING = 1e-9  # min: what rounding leaves of half a minute
 _SHORTEST = 1e-3  # min: of no time scale, so that not even damaged meteorology makes a flight endless
 
 
@@ -160,9 +161,9 @@ def mix(met, place, moment, column, depth, zeta, ratio, stream, duration):
     breeze = breeze_of(met, place, moment, layer, column.extra)
     east = north = below = 0.0
     rest = duration
-    while rest > 0.0:
-        share = min(SHARE, rest / scale)
-        step = share * scale
+    while rest > _NOTHING:
+        step = min(SHARE * scale, rest)
+        share = step / scale
         rest -= step
         stream, chance = normal(stream)
         ratio += sqrt(2.0 * share) * chance - share * ratio
