@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from place import BOUNDS, Place
 
 from stilt_assets.errors import NoArchiveError, SettingsError
-from stilt_assets.footprint import column_weights
 from stilt_assets.jacobian import prior_term, read_array
+from stilt_assets.particles import column_weights
 from stilt_assets.receptor import PIXELS, kernels_from, receptors_from, write_pixels
 from stilt_assets.retrieval import Retrieval, read_retrieval, worth_running
 from stilt_assets.settings import PixelSettings
