@@ -165,8 +165,10 @@ def test_on_another_grid_there_is_no_overlap_but_sums_and_centres(store: Store) 
 
 def test_rows_beyond_the_first_block_are_read_as_well(store: Store) -> None:
     rows = [[(0, 0, row % 5, float(row + 1))] for row in range(600)]
-    twice = [[(hour, y, x, 2 * foot)] for [(hour, y, x, foot)] in rows]
-    found = compare(store, KEY, made(store, "a", rows), made(store, "b", twice))
+    twice = [[(hour, y, x, 2 * foot)] for [(hour, y, x, foot)] in reversed(rows)]
+    names = [f"s{row}" for row in range(600)]
+    old, new = made(store, "a", rows, soundings=names), made(store, "b", twice, soundings=names[::-1])
+    found = compare(store, KEY, old, new)
     assert set(found.pixels["ratio"].to_pylist()) == {2.0}
     assert found.pixels["overlap"].to_pylist() == pytest.approx([1.0] * 600)
 
