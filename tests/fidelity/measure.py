@@ -50,8 +50,8 @@ def of_trajectories(met: Met, shared: Path) -> Iterator[Measured]:
         share = float(np.mean(values < limit))
         yield Measured("A", f"share of mean trajectories that stay within {what} for 8 h", share, 0.9, 1.0, count)
     yield Measured("A", "mean trajectories, median of the farthest, m", float(np.median(found.way)), 0.0, 30.0, count)
-    yield Measured("A", "pressure, rms, hPa", found.pressure, 0.0, 0.3, found.minutes)
-    yield Measured("A", "dry density, relative rms", found.density, 0.0, 5e-4, found.minutes)
+    yield Measured("A", "pressure along those within 30 m, rms, hPa", found.pressure, 0.0, 0.3, found.minutes)
+    yield Measured("A", "dry density along those, relative rms", found.density, 0.0, 5e-4, found.minutes)
 
 
 def of_minutes(model: Ours, meteorology: Path) -> Iterator[Measured]:
@@ -59,7 +59,7 @@ def of_minutes(model: Ours, meteorology: Path) -> Iterator[Measured]:
     for name, theirs in minutes.kept().items():
         ours = minutes.spreads(model, minutes.CASES[name], meteorology, 1)
         for place, z in minutes.z_of_spreads(ours, theirs).items():
-            yield Measured("B", f"spread in {place}, {name}, |z|", float(np.abs(z).max()), 0.0, FARTHEST, len(z))
+            yield Measured("B", f"spread in {place}, {name}, farthest z", float(np.abs(z).max()), 0.0, FARTHEST, len(z))
 
 
 def of_ensembles(model: Ours, shared: Path, folder: Path, seeds: range, limit: int | None = None) -> list[Measured]:

@@ -49,7 +49,7 @@ def moments(table: pd.DataFrame) -> dict[str, Spread]:
 
 
 def z_of_spreads(ours: dict[str, Spread], theirs: dict[str, Spread]) -> dict[str, np.ndarray]:
-    """z-scores (minute,) of each place's variance, in its standard error; 0 where they are lost in the print's steps."""
+    """z-scores (minute,) of each place's variance, in its standard error; 0 where the print's steps hide it."""
     found = {}
     for place in PLACES:
         our, their = (np.array(each["variance"][place]) for each in (ours, theirs))
