@@ -107,14 +107,18 @@ def _gridded(
 ) -> tuple[Outcome, dict[str, Arrays]]:
     """What becomes of a pixel of particles in their kept form."""
     omega = column_weights(releases, job.kernel)
-    cells_of = transport.cells_of if isinstance(transport, FusedTransport) else grid_particles
+    if isinstance(transport, FusedTransport):
+        cells, error = transport.cells_of(kept, releases, omega, job.receptor, work.grid)
+    else:
+        cells = grid_particles(kept, releases, omega, job.receptor, work.grid)
+        error = mc_error(kept, releases, omega, work.grid)
     lon, lat, zagl = (kept[name] / STEPS[name] for name in ("lon", "lat", "zagl"))
     near_edge, near_lid = work.edges.shares(lon, lat, zagl, kept["particle"])
     flown = Flown(
-        cells=cells_of(kept, releases, omega, job.receptor, work.grid),
+        cells=cells,
         ends=endpoints_of(kept, releases),
         kept=kept,
-        mc_error=mc_error(kept, releases, omega, work.grid),
+        mc_error=error,
         near_edge=near_edge,
         near_lid=near_lid,
     )

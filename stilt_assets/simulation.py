@@ -148,8 +148,8 @@ class FusedTransport(Transport, Protocol):
         omega: np.ndarray,
         receptor: Receptor,
         grid: Grid,
-    ) -> Cells:
-        """The same cells, or those of another kernel or grid, from particles in their kept form."""
+    ) -> tuple[Cells, float]:
+        """The same cells and `mc_error`, or those of another kernel or grid, from particles in their kept form."""
         ...
 
 

@@ -16,10 +16,8 @@ import numpy as np
 
 from fidelity import ensembles, minutes, trajectories
 from fidelity.acceptance import rows as rows_of_ensembles
-from stilt_assets.simulation import Simulation
-from stilt_assets.transport.native.decoded import decoded_in_memory
-from stilt_assets.transport.native.engine import Met, met_of
-from stilt_assets.transport.native.model import Native
+from fidelity.ours import Ours, decoded
+from stilt_assets.transport.native.engine import Met
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 GOLD = "data/gold"
@@ -52,39 +50,36 @@ def of_trajectories(met: Met, shared: Path) -> Iterator[Measured]:
         share = float(np.mean(values < limit))
         yield Measured("A", f"share of mean trajectories that stay within {what} for 8 h", share, 0.9, 1.0, count)
     yield Measured("A", "mean trajectories, median of the farthest, m", float(np.median(found.way)), 0.0, 30.0, count)
-    yield Measured("A", "pressure, rms, hPa", found.pressure, 0.0, 0.3, found.minutes)
-    yield Measured("A", "dry density, relative rms", found.density, 0.0, 5e-4, found.minutes)
+    yield Measured("A", "pressure along those within 30 m, rms, hPa", found.pressure, 0.0, 0.3, found.minutes)
+    yield Measured("A", "dry density along those, relative rms", found.density, 0.0, 5e-4, found.minutes)
 
 
-def of_minutes(model: Native, meteorology: Path) -> Iterator[Measured]:
+def of_minutes(model: Ours, meteorology: Path) -> Iterator[Measured]:
     """Section B: spreads of the first ten minutes."""
     for name, theirs in minutes.kept().items():
         ours = minutes.spreads(model, minutes.CASES[name], meteorology, 1)
         for place, z in minutes.z_of_spreads(ours, theirs).items():
-            yield Measured("B", f"spread in {place}, {name}, |z|", float(np.abs(z).max()), 0.0, FARTHEST, len(z))
+            yield Measured("B", f"spread in {place}, {name}, farthest z", float(np.abs(z).max()), 0.0, FARTHEST, len(z))
 
 
-def of_ensembles(model: Native, shared: Path, folder: Path, seeds: range, limit: int | None = None) -> list[Measured]:
+def of_ensembles(model: Ours, shared: Path, folder: Path, seeds: range, limit: int | None = None) -> list[Measured]:
     """Section C: ensembles of the cases, or of `limit` of them in HRRR only."""
     theirs, ours = ensembles.kept(), {}
     cases = [case for case in ensembles.CASES if limit is None or case.weather == "hrrr"][:limit]
-    for weather in dict.fromkeys(case.weather for case in cases):
-        meteorology = ensembles.meteorology_of(weather, shared, folder)
-        with model.prepare(Simulation("native", 1, 2, 0), meteorology):
-            for case in (each for each in cases if each.weather == weather):
-                ours[case.name] = ensembles.ensemble(model, case, meteorology, ensembles.PARTICLES, seeds)
+    for case in cases:
+        meteorology = ensembles.meteorology_of(case.weather, shared, folder)
+        ours[case.name] = ensembles.ensemble(model, case, meteorology, ensembles.PARTICLES, seeds)
     return [Measured("C", **asdict(row)) for row in rows_of_ensembles(ours, theirs)]
 
 
 def all_rows(shared: Path, seeds: range = ensembles.OUR_SEEDS, limit: int | None = None) -> list[Measured]:
     """Sections A, B and C."""
     with TemporaryDirectory() as name:
-        folder, model = Path(name), Native()
+        folder, model = Path(name), Ours()
         meteorology = ensembles.meteorology_of("hrrr", shared, folder)
-        found = list(of_trajectories(met_of(decoded_in_memory(meteorology)), shared))
-        with model.prepare(Simulation("native", 1, 2, 0), meteorology):
-            found += of_minutes(model, meteorology)
-            found += of_ensembles(model, shared, folder, seeds, limit)
+        found = list(of_trajectories(decoded(meteorology), shared))
+        found += of_minutes(model, meteorology)
+        found += of_ensembles(model, shared, folder, seeds, limit)
     return found
 
 

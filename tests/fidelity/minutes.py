@@ -19,6 +19,7 @@ from stilt_assets.transport.hysplit import Hysplit
 KEPT = Path(__file__).with_name("minutes.json")
 MINUTES, PARTICLES = 10, 4000
 PLACES = ("lon", "lat", "zagl")
+_LOST = 2.0  # steps of the print: a spread below it says more of the rounding than of the air
 CASES = {
     "mixed layer, evening": Case("hrrr", -112.11, 40.83, 420.0, 420.2, 2.25, 1),
     "near the ground, night": Case("hrrr", -111.93, 40.55, 60.0, 60.2, 8.75, 1),
@@ -48,7 +49,7 @@ def moments(table: pd.DataFrame) -> dict[str, Spread]:
 
 
 def z_of_spreads(ours: dict[str, Spread], theirs: dict[str, Spread]) -> dict[str, np.ndarray]:
-    """z-scores (minute,) of each place's variance: the difference in its standard error."""
+    """z-scores (minute,) of each place's variance, in its standard error; 0 where the print's steps hide it."""
     found = {}
     for place in PLACES:
         our, their = (np.array(each["variance"][place]) for each in (ours, theirs))
@@ -56,7 +57,8 @@ def z_of_spreads(ours: dict[str, Spread], theirs: dict[str, Spread]) -> dict[str
             (np.array(each["fourth"][place]) - np.array(each["variance"][place]) ** 2) / PARTICLES
             for each in (ours, theirs)
         ]
-        found[place] = (our - their) / np.sqrt(np.maximum(sum(errors), 1e-30))
+        z = (our - their) / np.sqrt(np.maximum(sum(errors), 1e-30))
+        found[place] = np.where(their > (_LOST * SNAP[place]) ** 2, z, 0.0)
     return found
 
 

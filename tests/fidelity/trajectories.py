@@ -13,6 +13,7 @@ import pandas as pd
 from stilt_assets.transport.native.engine import Met, fly_still, new_flight, start
 
 KM_PER_DEGREE = 111.2
+NEAR = 30.0  # m: others are elsewhere, where the air is another
 COLUMNS = ("lon", "lat", "zagl", "pres", "dens")
 
 
@@ -22,8 +23,8 @@ class Apart:
 
     way: np.ndarray  # (trajectory,) m, the farthest
     height: np.ndarray  # (trajectory,) m, the farthest
-    pressure: float  # hPa, root mean square
-    density: float  # relative, root mean square
+    pressure: float  # hPa, root mean square along trajectories that stay within NEAR
+    density: float  # relative, the same
     minutes: int  # compared
 
 
@@ -36,12 +37,13 @@ def apart(met: Met, gold: Path) -> Apart:
     both["way"] = 1000.0 * KM_PER_DEGREE * np.hypot(east, both["lat"] - both["lati"])
     both["height"] = (both["zagl_x"] - both["zagl_y"]).abs()
     farthest = both.groupby("traj")[["way", "height"]].max()
+    alike = both[both["traj"].map(farthest["way"]) < NEAR]
     return Apart(
         way=farthest["way"].to_numpy(),
         height=farthest["height"].to_numpy(),
-        pressure=_rms(both["pres_x"] - both["pres_y"]),
-        density=_rms(both["dens_x"] / both["dens_y"] - 1.0),
-        minutes=len(both),
+        pressure=_rms(alike["pres_x"] - alike["pres_y"]),
+        density=_rms(alike["dens_x"] / alike["dens_y"] - 1.0),
+        minutes=len(alike),
     )
 
 

@@ -38,7 +38,7 @@ _WIDTH, _INSIDE = _layers()
 
 
 @compiled(forceinline=True)
-def _scatter(bits: int) -> int:
+def _scatter(bits):
     """A one-to-one hash of 64 bits."""
     bits = (bits ^ (bits >> _S30)) * _FIRST
     bits = (bits ^ (bits >> _S27)) * _SECOND
@@ -46,21 +46,21 @@ def _scatter(bits: int) -> int:
 
 
 @compiled(forceinline=True)
-def stream_of(seed: int, particle: int, minute: int) -> int:
+def stream_of(seed, particle, minute):
     """The start of the random numbers of a receptor's particle in a minute (all as uint64)."""
     one = _scatter(uint64(seed) + _STEP * (uint64(particle) + _ONE))
     return _scatter(one + _STEP * (uint64(minute) + _ONE))
 
 
 @compiled(forceinline=True)
-def even(stream: int) -> tuple[int, float]:
+def even(stream):
     """The stream's next state and a number spread evenly over (0, 1)."""
     stream = stream + _STEP
     return stream, (float(int64(_scatter(stream) >> _S11)) + 0.5) * _UNIT
 
 
 @compiled(forceinline=True)
-def normal(stream: int) -> tuple[int, float]:
+def normal(stream):
     """The stream's next state and a standard normal number, by layers (Marsaglia and Tsang 2000, Doornik 2005)."""
     stream = stream + _STEP
     bits = _scatter(stream)
@@ -72,7 +72,7 @@ def normal(stream: int) -> tuple[int, float]:
 
 
 @compiled
-def _outside(stream: int, layer: int, across: float) -> tuple[int, float]:
+def _outside(stream, layer, across):
     """What `normal` does where the layer's sure part ends: one number in 85."""
     while True:
         if layer == 0:
@@ -93,7 +93,7 @@ def _outside(stream: int, layer: int, across: float) -> tuple[int, float]:
 
 
 @compiled
-def _tail(stream: int) -> tuple[int, float]:
+def _tail(stream):
     """A normal number beyond the layers' edge."""
     while True:
         stream, u = even(stream)
@@ -104,7 +104,7 @@ def _tail(stream: int) -> tuple[int, float]:
 
 
 @compiled
-def slab_height(seed: int, particle: int, particles: int, bottom: float, top: float) -> float:
+def slab_height(seed, particle, particles, bottom, top):
     """
     Where in a column a particle starts, m above ground: somewhere in a slab of its own, the lowest first.
 

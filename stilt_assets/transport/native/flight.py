@@ -20,7 +20,7 @@ from stilt_assets.simulation import Flown, Limits, Simulation, seed_of
 from stilt_assets.transport.native.compiled import compiled
 from stilt_assets.transport.native.draws import slab_height
 from stilt_assets.transport.native.engine import Flight, Met, fly_minute, new_flight, start
-from stilt_assets.transport.native.gridding import Floats, cells_of, crosses, difference_of_halves
+from stilt_assets.transport.native.gridding import Floats, crosses, gridded
 from stilt_assets.transport.native.log import (
     UNBOUNDED,
     Ends,
@@ -67,12 +67,13 @@ class Course:
 def fly(course: Course, kernel: Kernel, grid: Grid, edges: Edges, keep: str, limits: Limits) -> Flown:
     """From a receptor to its cells. TransportError with the pixel's reason."""
     log, releases = followed(course, ends_of(edges), keep, limits, turn=crosses(grid))
-    omega, rows = column_weights(releases, kernel), rows_of(log)
+    omega = column_weights(releases, kernel)
+    cells, error = gridded(rows_of(log), log.spread, omega, grid, -course.minute % _HOUR)
     return Flown(
-        cells=cells_of(rows, log.spread, omega, grid, -course.minute % _HOUR),
+        cells=cells,
         ends=last_rows(log) | {name: values for name, values in releases.items() if name != "particle"},
         kept=kept_of(log) if log.kept else {},
-        mc_error=abs(difference_of_halves(rows, omega, grid.west, grid.span, grid.south, grid.north)),
+        mc_error=error,
         near_edge=float(np.mean(log.near)),
         near_lid=float("nan") if edges.felt_from is None else float(np.mean(log.high)),
     )
@@ -84,9 +85,7 @@ def made_ready(met: Met) -> None:
     log = new_log(np.zeros(0), 1, "endpoints", turn=False)
     start_all(met, nobody, np.uint64(0), (0.0, 0.0, 0.0, 0.0), 0)
     _fly_on(met, nobody, np.uint64(0), 0, 1, 1, UNBOUNDED, log)
-    rows, grid = rows_of(log), Grid(0.0, 0.0, 1.0, 1.0, 1.0)
-    cells_of(rows, log.spread, np.zeros(0), grid, 0)
-    difference_of_halves(rows, np.zeros(0), 0.0, 1.0, 0.0, 1.0)
+    gridded(rows_of(log), log.spread, np.zeros(0), Grid(0.0, 0.0, 1.0, 1.0, 1.0), 0)
 
 
 def followed(

@@ -113,6 +113,12 @@ def crosses(grid: Grid) -> bool:
     return grid.west > grid.east
 
 
+def gridded(rows: Rows, spread: Spread, omega: Floats, grid: Grid, to_whole_hour: int) -> tuple[Cells, float]:
+    """The footprint of rows, as `cells_of`, and the error of its sum, from its halves of odd and even particles."""
+    halves = difference_of_halves(rows, omega, grid.west, grid.span, grid.south, grid.north)
+    return cells_of(rows, spread, omega, grid, to_whole_hour), abs(halves)
+
+
 def cells_of(rows: Rows, spread: Spread, omega: Floats, grid: Grid, to_whole_hour: int) -> Cells:
     """
     The footprint of rows, each counted with its particle's omega (particle,); a negative omega counts as none.

@@ -25,7 +25,7 @@ from stilt_assets.transport.native import decoded
 from stilt_assets.transport.native.coverage import covers
 from stilt_assets.transport.native.engine import Met, met_of
 from stilt_assets.transport.native.flight import Course, fly, followed, made_ready
-from stilt_assets.transport.native.gridding import cells_of, kept_rows
+from stilt_assets.transport.native.gridding import gridded, kept_rows
 from stilt_assets.transport.native.log import EXTRA, UNBOUNDED, kept_of
 
 CODE = "1"  # of what moves particles
@@ -82,10 +82,10 @@ class Native:
         omega: np.ndarray,
         receptor: Receptor,
         grid: Grid,
-    ) -> Cells:
-        """The same cells, or those of another kernel or grid, from particles in their kept form."""
+    ) -> tuple[Cells, float]:
+        """The same cells and `mc_error`, or those of another kernel or grid, from particles in their kept form."""
         by_number = omega[np.argsort(releases["particle"])]
-        return cells_of(*kept_rows(kept, grid), by_number, grid, -receptor.time.minute % 60)
+        return gridded(*kept_rows(kept, grid), by_number, grid, -receptor.time.minute % 60)
 
     def run(self, receptor: Receptor, simulation: Simulation, meteorology: Path, limits: Limits) -> pd.DataFrame:
         """Follow a receptor's particles back: a row per particle and minute, with all that `keep: full` keeps."""

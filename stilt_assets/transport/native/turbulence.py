@@ -35,6 +35,17 @@ class Breeze(NamedTuple):
     v_more: float
 
 
+class Layer(NamedTuple):
+    """What a particle meets between two steps of sigma_w."""
+
+    number: int
+    low: float  # zeta
+    high: float
+    sigma: float  # m s-1
+    scale: float  # min
+    breeze: Breeze
+
+
 class Column(NamedTuple):
     """The mixed layer over the nearest column, and where turbulence has its layers."""
 
@@ -146,54 +157,66 @@ def passes(met, place, moment, column, layer, other, chance, sigma, other_sigma)
 
 
 @compiled(**SCALAR)
+def layer_of(met, place, moment, column, number):
+    """What a particle meets in a layer."""
+    low, high = layer_foot(met, number, column.extra), layer_foot(met, number + 1, column.extra)
+    sigma, scale = scales(met, column, number)
+    return Layer(number, low, high, sigma, scale, breeze_of(met, place, moment, number, column.extra))
+
+
+@compiled(**SCALAR)
+def bounce(met, place, moment, column, layer, zeta, ratio, per_minute, left, stream):
+    """
+    Carry a particle to and fro in its layer for `left` minutes, or until it passes to another.
+
+    Its zeta and ratio, the number of the layer it is in then, the minutes that are left, the stream.
+    """
+    while True:
+        speed = ratio * layer.sigma * per_minute
+        end, up = zeta + speed * left, speed > 0.0
+        # The direction decides: rounding may put a particle that leaves an edge on that edge.
+        if ((end < layer.high) if up else (end >= layer.low)) | (speed == 0.0) | (not left > 0.0):
+            return end, ratio, layer.number, 0.0, stream
+        edge, other = (layer.high, layer.number + 1) if up else (layer.low, layer.number - 1)
+        left -= (edge - zeta) / speed
+        zeta = edge
+        if (other >= 0) & (other < LEVELS):
+            stream, chance = even(stream)
+            other_sigma, _ = scales(met, column, other)
+            if passes(met, place, moment, column, layer.number, other, chance, layer.sigma, other_sigma):
+                return zeta, ratio, other, max(left, 0.0), stream
+        ratio = -ratio
+
+
+@compiled(**SCALAR)
 def mix(met, place, moment, column, depth, zeta, ratio, stream, duration):
     """
     Carry a particle up and down, and along with the wind, for `duration` minutes.
 
-    Its zeta and `ratio` = w'/sigma_w, the columns and rows that it comes along, minutes below `SURFACE_SHARE` of the
-    mixed layer, the last sigma_w (m s-1) and time scale (min), the stream.
+    A sub-step ends where the particle passes to another layer. Its zeta and `ratio` = w'/sigma_w, the columns and rows
+    that it comes along, minutes below `SURFACE_SHARE` of the mixed layer, the last sigma_w (m s-1) and time scale
+    (min), the stream.
     """
     near_ground = SURFACE_SHARE * column.height / depth
     per_minute = 60.0 / depth
-    layer = layer_at(met, zeta, column.extra)
-    low, high = layer_foot(met, layer, column.extra), layer_foot(met, layer + 1, column.extra)
-    sigma, scale = scales(met, column, layer)
-    breeze = breeze_of(met, place, moment, layer, column.extra)
+    layer = layer_of(met, place, moment, column, layer_at(met, zeta, column.extra))
     east = north = below = 0.0
     rest = duration
     while rest > _NOTHING:
-        step = min(SHARE * scale, rest)
-        share = step / scale
-        rest -= step
+        step = min(SHARE * layer.scale, rest)
+        share = step / layer.scale
         stream, chance = normal(stream)
         ratio += sqrt(2.0 * share) * chance - share * ratio
-        end = zeta + ratio * sigma * per_minute * step
-        if not ((end >= low) & (end < high)):
-            left = step
-            while left > 0.0:
-                speed = ratio * sigma * per_minute
-                end = zeta + speed * left
-                up = speed > 0.0
-                if ((end < high) if up else (end >= low)) | (speed == 0.0):
-                    break
-                edge = high if up else low
-                left -= (edge - zeta) / speed
-                zeta = end = edge
-                other = layer + 1 if up else layer - 1
-                if (other < 0) | (other >= LEVELS):
-                    ratio = -ratio
-                    continue
-                other_sigma, other_scale = scales(met, column, other)
-                stream, chance = even(stream)
-                if passes(met, place, moment, column, layer, other, chance, sigma, other_sigma):
-                    layer = other
-                    low, high = layer_foot(met, layer, column.extra), layer_foot(met, layer + 1, column.extra)
-                    sigma, scale = other_sigma, other_scale
-                    breeze = breeze_of(met, place, moment, layer, column.extra)
-                else:
-                    ratio = -ratio
-        zeta = end
+        end, number, left = zeta + ratio * layer.sigma * per_minute * step, layer.number, 0.0
+        if not ((end >= layer.low) & (end < layer.high)):
+            end, ratio, number, left, stream = bounce(
+                met, place, moment, column, layer, zeta, ratio, per_minute, step, stream
+            )
+        zeta, step = end, step - left
+        rest -= step
         below += step if zeta < near_ground else 0.0
-        u, v = along(breeze, zeta)
+        u, v = along(layer.breeze, zeta)
         east, north = east + step * u, north + step * v
-    return zeta, ratio, east, north, below, sigma, scale, stream
+        if number != layer.number:
+            layer = layer_of(met, place, moment, column, number)
+    return zeta, ratio, east, north, below, layer.sigma, layer.scale, stream

@@ -1,0 +1,108 @@
+"""A scene that `native` moves: from its file to its Jacobian, killed, resumed and gridded again."""
+
+import json
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from place import BOUNDS, GRID, KEY, Place, contents, leftovers
+
+from stilt_assets.jacobian import read_array
+from stilt_assets.shard import make_footprints
+from stilt_assets.stages import make_meteorology, make_pixels
+
+COARSE = GRID | {"resolution": 0.05}
+SIMULATION = {"hours_back": 2, "particles": 60, "top": 1500, "transport": "native", "guard": {"at_least": 1}}
+
+
+def native_place(folder: Path, shared: Path, **changes: Any) -> Place:
+    return Place(folder, shared, simulation=SIMULATION, packs__pixels=9, packs__workers=1, **changes)
+
+
+@pytest.fixture
+def place(tmp_path: Path, shared: Path) -> Place:
+    place = native_place(tmp_path / "place", shared)
+    place.add()
+    return place
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Place:
+    place = native_place(tmp_path_factory.mktemp("undisturbed"), shared)
+    place.change(packs__workers=2)
+    place.add()
+    place.cli("run", KEY)
+    return place
+
+
+def outcomes(place: Place) -> list[dict[str, Any]]:
+    files = sorted((place.result("footprints") / "outcomes").glob("*.parquet"))
+    return sorted((row for file in files for row in pq.read_table(file).to_pylist()), key=lambda row: row["pixel"])
+
+
+def cells(place: Place) -> dict[str, bytes]:
+    found = contents(place.result("footprints"))
+    return {name: content for name, content in found.items() if name.startswith("pack=")}
+
+
+def aside(place: Place) -> list[Path]:
+    return list(place.scene.glob("footprints-*/unfinished/pack=*/pixel=*.npz"))
+
+
+def test_a_scene_of_native_ends_as_rows(undisturbed: Place) -> None:
+    rows = outcomes(undisturbed)
+    assert [(row["pixel"], row["status"], row["attempts"]) for row in rows] == [(k, "ok", 1) for k in range(9)]
+    assert all(row["row_sum"] > 0 and 0 < row["mc_error"] < 1.01 * row["row_sum"] for row in rows)
+    assert all(0 <= row[name] <= 1 for row in rows for name in ("left_domain", "near_edge", "near_lid"))
+    jacobian = undisturbed.result("jacobian") / "jacobian.zarr"
+    assert read_array(jacobian, "obs/row_sum") == pytest.approx([row["row_sum"] for row in rows], rel=1e-3)
+    made = json.loads((undisturbed.scene / "scene.json").read_text())["results"]
+    assert made[undisturbed.result("particles").name]["made_from"]["transport"] == "native"
+    assert leftovers(undisturbed.folder / "store") == []
+
+
+def test_a_run_that_is_killed_with_kill_9_and_run_again_by_one_worker_ends_as_if_nothing_had_happened(
+    undisturbed: Place, place: Place
+) -> None:
+    process = place.start("stilt-assets", "run", KEY)
+    end = time.monotonic() + 200
+    while not aside(place) and process.poll() is None:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    finished = {path.name: path.stat().st_mtime_ns for path in aside(place)}
+    assert finished
+    place.cli("run", KEY)
+    assert cells(place) == cells(undisturbed)
+    assert contents(place.result("jacobian")) == contents(undisturbed.result("jacobian"))
+
+
+def test_a_new_grid_is_made_from_kept_particles_without_a_flight(
+    undisturbed: Place, place: Place, tmp_path: Path, shared: Path
+) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(undisturbed.folder, again)
+    regridded = native_place(again, shared, targets__slc__grid=COARSE)
+    regridded.make()
+    assert [row["attempts"] for row in outcomes(regridded)] == [0] * 9
+    place.change(targets__slc__grid=COARSE, keep="endpoints")
+    place.make()
+    assert [row["attempts"] for row in outcomes(place)] == [1] * 9
+    assert cells(regridded) == cells(place)
+    assert contents(regridded.result("jacobian")) == contents(place.result("jacobian"))
+
+
+def test_lost_pixels_have_a_reason(place: Place) -> None:
+    place.move_pixel(0, 1, -113.2, 40.5)
+    place.change(targets__slc__bounds=[-113.5, *BOUNDS[1:]], packs__timeout=1e-9, packs__attempts=2)
+    desk = place.desk()
+    for stage in (make_pixels, make_meteorology, make_footprints):
+        stage(desk)
+    lost = [(row["status"], row["reason"], row["attempts"]) for row in outcomes(place)]
+    assert sorted(lost) == [("failed", "outside_meteorology", 1), *[("failed", "timeout", 2)] * 8]
