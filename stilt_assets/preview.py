@@ -24,16 +24,15 @@ from stilt_assets.past import past_of
 from stilt_assets.prices import Bill, bill_of
 from stilt_assets.recipes import (
     Desk,
-    footprints_recipe,
     jacobian_recipe,
     meteorology_recipe,
-    particles_recipe,
     pixels_recipe,
 )
 from stilt_assets.settings import Settings
 from stilt_assets.shard import Footprints, to_do
 from stilt_assets.status import state_of
 from stilt_assets.store import Store
+from stilt_assets.transport.auto import AUTO, REFERENCE
 from stilt_assets.volume import Load, Volume
 
 
@@ -147,7 +146,8 @@ def _cpu_hours(
 ) -> tuple[float, tuple[float, float] | None, str]:
     """Hours of workers, between which they lie, and where they come from."""
     chosen, size = desk.simulation, weather.size / 1e9
-    work = Work(chosen.transport, chosen.particles, chosen.hours_back, weather.hours, size, weather.levels)
+    transport = REFERENCE if chosen.transport == AUTO else chosen.transport  # the dearer of the two
+    work = Work(transport, chosen.particles, chosen.hours_back, weather.hours, size, weather.levels)
     kept = replace(work, kept=True)
     hours = (todo.followed * cost.seconds(work) + todo.gridded * cost.seconds(kept)) / 3600
     kind = kept.kind if todo.gridded and not todo.followed else work.kind
@@ -193,8 +193,7 @@ def _made(desk: Desk) -> Footprints | None:
         return None
     if not has(desk, meteorology):
         return None
-    particles = particles_recipe(desk, pixels, meteorology)
-    return Footprints(desk, pixels, meteorology, particles, footprints_recipe(desk, pixels, particles))
+    return Footprints.of(desk)
 
 
 def _written(desk: Desk, pixels: int, todo: Todo, weather: Weather, volume: Volume) -> tuple[float, int]:
