@@ -22,6 +22,12 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", HERE)
 
 
+def materialized(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+    chosen = dg.AssetSelection.groups("scene").resolve(defs.resolve_asset_graph())
+    job = defs.resolve_implicit_global_asset_job_def()
+    return job.execute_in_process(partition_key=KEY, instance=instance, asset_selection=list(chosen))
+
+
 def doubtful(folder: Path, shared: Path, too_much: float = 1.0, name: str = "DoubtfulAir", **changes) -> Place:
     settings = {"simulation__transport": f"still_air:{name}", "simulation__particles": 40, "packs__pixels": 4}
     place = Place(folder, shared, **settings | changes)
@@ -73,8 +79,7 @@ def test_a_scene_that_is_wrong_is_marked(tmp_path: Path, shared: Path, monkeypat
     monkeypatch.setenv("STILT_ASSETS_CONFIG", str(place.config))
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("scenes", [KEY])
-        job = defs.resolve_implicit_global_asset_job_def()
-        result = job.execute_in_process(partition_key=KEY, instance=instance)
+        result = materialized(instance)
     assert result.success
     checks = {each.check_name: each for each in result.get_asset_check_evaluations()}
     check = checks.pop("native_agrees_with_hysplit")
@@ -115,8 +120,7 @@ def test_dagster_runs_a_wrong_scene_again(tmp_path: Path, shared: Path, monkeypa
     monkeypatch.setenv("STILT_ASSETS_CONFIG", str(place.config))
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("scenes", [KEY])
-        job = defs.resolve_implicit_global_asset_job_def()
-        result = job.execute_in_process(partition_key=KEY, instance=instance)
+        result = materialized(instance)
     assert result.success
     assert all(each.passed for each in result.get_asset_check_evaluations())
     particles = place.desk().record.result_of("particles")
