@@ -1,3 +1,5 @@
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -8,6 +10,15 @@ hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("steady")
 # Many more cases, other ones at each run: pytest tests/test_fuzz.py --hypothesis-profile long
 hypothesis.settings.register_profile("long", deadline=None, max_examples=3000)
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    """A loop of Dagster's daemon changes who answers SIGTERM, which programs inherit."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from stilt_assets.particles import CORE, FULL, column_weights, endpoints_of, kep
 from stilt_assets.receptor import Kernel, Receptor
 from stilt_assets.simulation import Limits, Simulation
 from stilt_assets.transport.hysplit import Hysplit
+from stilt_assets.transport.native.engine import Flight, new_flight
 from stilt_assets.transport.native.gridding import cells_of, crosses, difference_of_halves, kept_rows
 from stilt_assets.transport.native.log import (
     UNBOUNDED,
@@ -37,24 +38,6 @@ COARSE = Grid(-112.8, 40.15, -111.3, 41.35, 0.1)
 ACROSS = Grid(179.1, 40.15, -179.1, 41.35, 0.02)
 
 
-class Seen(NamedTuple):
-    """Particles after a minute, as the engine shows them."""
-
-    flies: np.ndarray
-    x: np.ndarray
-    y: np.ndarray
-    lon: np.ndarray
-    lat: np.ndarray
-    zagl: np.ndarray
-    pres: np.ndarray
-    dens: np.ndarray
-    foot: np.ndarray
-    samt: np.ndarray
-    mlht: np.ndarray
-    sigw: np.ndarray
-    tlgr: np.ndarray
-
-
 class Case(NamedTuple):
     """One receptor's particles of `hycs_std`."""
 
@@ -62,18 +45,21 @@ class Case(NamedTuple):
     particles: pd.DataFrame
 
     @property
-    def seen(self) -> list[Seen]:
+    def seen(self) -> list[Flight]:
         """The same, minute by minute, before the near-field correction."""
         number = np.arange(1, int(self.particles["particle"].max()) + 1)
         table = self.particles.assign(foot=self.particles["foot_no_hnf_dilution"]).set_index("particle")
         minutes = [rows.reindex(number) for _, rows in sorted(table.groupby(-table["age"]), key=lambda each: each[0])]
-        place = np.zeros(len(number))
-        return [
-            Seen(
-                rows["lon"].notna().to_numpy("i1"), place, place, *(rows[name].to_numpy() for name in Seen._fields[3:])
-            )
-            for rows in minutes
-        ]
+        return [as_flight(rows) for rows in minutes]
+
+
+def as_flight(rows: pd.DataFrame) -> Flight:
+    """Particles after a minute, as the engine shows them; the type is its own, for which compiled code is kept."""
+    flight = new_flight(len(rows))
+    flight.flies[:] = rows["lon"].notna()
+    for name in ("lon", "lat", "zagl", "pres", "dens", "foot", "samt", "mlht", "sigw", "tlgr"):
+        getattr(flight, name)[:] = rows[name]
+    return flight
 
 
 @pytest.fixture(scope="module", params=["night", "evening"])

@@ -130,7 +130,7 @@ def test_a_killed_step_is_started_again_by_itself(instance: Instance, peace: dic
 def test_a_killed_daemon_costs_nothing(instance: Instance, peace: dict[str, bytes]) -> None:
     daemon = instance.start("dagster-daemon", "run", "-w", "workspace.yaml")
     partition = json.dumps({"dagster/partition": KEY})
-    instance.run("dagster", "job", "launch", "-w", "workspace.yaml", "-j", "__ASSET_JOB", "--tags", partition)
+    instance.run("dagster", "job", "launch", "-w", "workspace.yaml", "-j", "scene", "--tags", partition)
     instance.wait_until(lambda: len(instance.ran()) >= 3)
     daemon.kill()
     instance.start("dagster-daemon", "run", "-w", "workspace.yaml")
