@@ -5,7 +5,6 @@ import os
 import dagster as dg
 
 from stilt_assets.defs import analysis, assets, checks, retrievals, schedules, sensors
-from stilt_assets.defs.partitions import scenes
 from stilt_assets.defs.resources import SettingsResource, StoreResource
 
 EXECUTORS = {
@@ -31,7 +30,7 @@ defs = dg.Definitions(
         retrievals.scene_catalog,
     ],
     # For `dagster job launch`: the implicit job of all assets has no partitions in common.
-    jobs=[dg.define_asset_job("scene", dg.AssetSelection.groups(assets.GROUP), partitions_def=scenes)],
+    jobs=[dg.define_asset_job("scene", dg.AssetSelection.groups(assets.GROUP))],
     sensors=[sensors.arrivals, sensors.days_to_scenes, analysis.analysis_arrived],
     schedules=schedules.grid_schedules(),
     asset_checks=[
