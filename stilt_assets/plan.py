@@ -57,7 +57,11 @@ class Footprints:
     def of(cls, desk: Desk) -> "Footprints":
         """As the settings want them now. UsageError if pixels or meteorology must be made first."""
         pixels = current(desk, pixels_recipe(desk))
-        meteorology = current(desk, meteorology_recipe(desk, pixels)[0])
+        return cls.over(desk, pixels, current(desk, meteorology_recipe(desk, pixels)[0]))
+
+    @classmethod
+    def over(cls, desk: Desk, pixels: Recipe, meteorology: Recipe) -> "Footprints":
+        """Those of pixels and meteorology that are made."""
         particles, mover = particles_and_mover(desk, pixels, meteorology)
         return cls(desk, pixels, meteorology, particles, footprints_recipe(desk, pixels, particles), mover)
 

@@ -193,7 +193,7 @@ def _made(desk: Desk) -> Footprints | None:
         return None
     if not has(desk, meteorology):
         return None
-    return Footprints.of(desk)
+    return Footprints.over(desk, pixels, meteorology)
 
 
 def _written(desk: Desk, pixels: int, todo: Todo, weather: Weather, volume: Volume) -> tuple[float, int]:
