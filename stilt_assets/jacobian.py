@@ -25,6 +25,7 @@ from stilt_assets.grid import CRS
 from stilt_assets.matrix import EPOCH, HOUR, Layout, Rows, rows_of
 from stilt_assets.simulation import Status
 from stilt_assets.store import Store
+from stilt_assets.zarr_folder import zarr_folder
 
 CODE = "1"
 NAME = "jacobian.zarr"
@@ -61,9 +62,8 @@ class Scenery:
 
 def write_jacobian(folder: Path, store: Store, footprints: str, scenery: Scenery) -> dict[str, Any]:
     """Write `jacobian.zarr` into `folder` from pack files; a summary is returned."""
-    with scratch.folder() as aside:
+    with scratch.folder() as aside, zarr_folder(folder / NAME) as target:
         rows = rows_of(store, footprints, scenery.layout, aside)
-        target = folder / NAME
         root = zarr.open_group(target, mode="w", zarr_format=3, attributes={"Conventions": "CF-1.8", **scenery.facts})
         sums = _sums(rows)
         _write_obs(root.create_group("obs"), scenery, rows, sums)

@@ -141,8 +141,7 @@ def claimed(place: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            for _ in range(3):  # threads of a library may still write there when one of them has failed
-                shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(place, ignore_errors=True)
             lock.unlink(missing_ok=True)
 
 
