@@ -52,7 +52,7 @@ def gcs_server() -> Iterator[FaultyProxy]:
     places = ["-external-url", proxy.url, "-public-host", f"127.0.0.1:{proxy.port}"]
     server = subprocess.Popen([_program(), *words, *places], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while _answers(port, "POST", "/storage/v1/b?project=test", json.dumps({"name": BUCKET})) != 200:
             assert time.monotonic() < end
             time.sleep(0.05)

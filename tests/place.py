@@ -89,14 +89,14 @@ class Place:
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=600,
         )
 
     def run(self, *words: str, code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end and see that it exits with `code`."""
         process = self.start(*words, **more)
         try:
-            out, err = process.communicate(timeout=300)
+            out, err = process.communicate(timeout=600)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise
