@@ -106,7 +106,9 @@ def _download(looked_up: Sequence[Preview], lacking: int) -> float:
     return sum(files.values()) / 1e9 * lacking / max(len(looked_up), 1)
 
 
-def hold_to(weighed: Preview | Total, settings: Settings, which: str, what: str) -> None:
+def hold_to(
+    weighed: Preview | Total, settings: Settings, which: str, what: str, lifted: str = "with --beyond-limits"
+) -> None:
     """OverLimitsError if `what` would pass a limit of the settings; `which` is scene or backfill."""
     ceiling: CeilingSettings = getattr(settings.limits, which)
     needs = _needs(weighed)
@@ -117,7 +119,7 @@ def hold_to(weighed: Preview | Total, settings: Settings, which: str, what: str)
     ]
     if over:
         raise OverLimitsError(
-            f"{what} would need {', '.join(over)}; raise the limit, ask for less, or go beyond it with --beyond-limits"
+            f"{what} would need {', '.join(over)}; raise the limit, ask for less, or go beyond it {lifted}"
         )
 
 

@@ -4,6 +4,7 @@ import dagster as dg
 
 from stilt_assets import stages
 from stilt_assets.defs import shards
+from stilt_assets.defs.limits import hold
 from stilt_assets.defs.metadata import RETRIES, differs, in_one_line, picture, shown, weighed
 from stilt_assets.defs.partitions import scenes
 from stilt_assets.difference import tell_difference
@@ -34,7 +35,9 @@ def meteorology(
 ) -> dg.MaterializeResult:
     """One ARL file with the hours and the box that a scene needs, and its certificate."""
     with in_one_line():
-        return shown(stages.make_meteorology(desk_of(context.partition_key, settings, store), context.log.info))
+        desk = desk_of(context.partition_key, settings, store)
+        hold(context, desk, lambda: preview_of(desk, asked={}))
+        return shown(stages.make_meteorology(desk, context.log.info))
 
 
 @dg.graph_asset(
