@@ -29,7 +29,9 @@ def start(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print which scenes, start nothing")] = False,
-    beyond_limits: Annotated[bool, typer.Option("--beyond-limits", help="whatever `limits.backfill` say")] = False,
+    beyond_limits: Annotated[
+        bool, typer.Option("--beyond-limits", help="whatever `limits` say, of all or of a scene")
+    ] = False,
 ) -> None:
     """Start one backfill of the registered scenes from --from to before --to; its name goes to standard output."""
     if context.invoked_subcommand:
@@ -52,7 +54,7 @@ def start(
     from stilt_assets.defs.backfill import start as start_backfill
 
     what = f", {status}" if status else ""
-    name = start_backfill(keys, f"Scenes of {wanted}{what}")
+    name = start_backfill(keys, f"Scenes of {wanted}{what}", beyond_limits=beyond_limits)
     say("Dagster's daemon starts its runs; see: stilt-assets backfill list")
     typer.echo(name)
 
