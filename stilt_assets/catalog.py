@@ -21,7 +21,7 @@ from stilt_assets.retrieval.overpasses import overpasses
 from stilt_assets.retrieval.points import INSTRUMENT, places_of
 from stilt_assets.scene import Record, Scene, load_record, load_records, sha256_of
 from stilt_assets.settings import GridTargetSettings, Settings, is_url
-from stilt_assets.status import state_of
+from stilt_assets.status import gaps_of, state_of
 from stilt_assets.store import Store
 from stilt_assets.worth import outside_of
 
@@ -202,7 +202,7 @@ class Chosen:
     """A scene that somebody's choice fits."""
 
     key: str
-    state: str  # registered, started, footprints or done
+    state: str  # registered, started, footprints, done or reissued
     gaps: int
 
 
@@ -223,9 +223,7 @@ def chosen(
     found = []
     for record in records:
         if product in (None, record.retrieval.get("product")):
-            gaps = (record.result_of("jacobian") or {}).get("summary", {}).get("gaps", 0)
-            state = state_of(record)
-            found.append(Chosen(record.key, state, gaps if state == "done" else 0))
+            found.append(Chosen(record.key, state_of(record), gaps_of(record)))
     return found
 
 

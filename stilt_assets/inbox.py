@@ -74,7 +74,7 @@ class Taken:
     def line(self) -> str:
         """For people."""
         if self.note.state == "refused":
-            return f"{self.arrival.name} is set aside: {self.note.why}"
+            return f"set aside until it changes: {self.note.why}"
         told = [f"{each.target}: {each.pixels} good pixels, {each.became or 'no'} scene" for each in self.found]
         return f"{self.arrival.name}: {'; '.join(told) or self.note.state}"
 
@@ -274,7 +274,7 @@ def take_in_files(
     """
     Put the scenes of files into the store, whatever their age; a file that was asked the same before is not read.
 
-    A file that cannot be read is set aside, and `say` is told. Nothing waits for a run afterwards.
+    A file that cannot be read is among the answers; `say` is told of the others. Nothing waits for a run afterwards.
     """
     files = list(files)
     known, asked, taken = arrivals.notes_of(store, files), _asked(settings), list[Taken]()
@@ -292,7 +292,8 @@ def take_in_files(
         if one is None:
             say(f"{arrival.name} changed while it was read; take it in again later")
             continue
-        say(one.line)
+        if one.note.state != "refused":
+            say(one.line)
         if old is not None or one.note.state != "refused":
             arrivals.note(store, arrival, one.note)
         taken.append(one)

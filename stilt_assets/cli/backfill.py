@@ -25,7 +25,8 @@ def start(
     status: Annotated[
         Status | None,
         typer.Option(
-            help="only scenes whose last run in Dagster failed; that have no Jacobian; or whose Jacobian has gaps"
+            help="only scenes whose last run in Dagster failed; that have no Jacobian of their file as it was issued "
+            "last; or whose Jacobian has gaps"
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print which scenes, start nothing")] = False,
@@ -76,7 +77,7 @@ def _keys(wanted: Wanted, status: Status | None, settings, store) -> list[str]:
 
         keys = failed(keys)
     if status:
-        say(f"{len(keys)} of them are {status if status != 'gaps' else 'with gaps'}")
+        say(f"{status}: {len(keys)} of them")
     return keys
 
 

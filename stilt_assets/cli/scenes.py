@@ -71,6 +71,9 @@ def _of_days(wanted: Wanted, settings: Settings, store: Store) -> list[str]:
 
     first, last = wanted.first, wanted.end - timedelta(days=1)
     taken = take_in_files(files_of_days(settings, first, last), settings, store, say=say)
+    for one in taken:
+        if one.note.state == "refused":
+            say(one.line)
     found = scenes_of(taken, first, last, wanted.target, wanted.product)
     keys = [key for of_a_day in found.values() for key in of_a_day]
     tell_dagster(keys)

@@ -27,8 +27,7 @@ from stilt_assets.errors import UsageError
 ORIGIN = "stilt_assets/origin"  # of a run: arrival or backfill
 PAUSED = "stilt_assets/paused"  # dagster.yaml lets no run begin that says yes
 _HELD = "yes"  # of a backfill: all of its runs are in the queue, and those that wait are held
-_STOPPED = "stopped"  # of a backfill: the daemon was still putting runs into the queue
-_NOTE = " (paused)"  # at the end of the title, for the web page
+_HALFWAY = "halfway"  # of a backfill: the daemon was still putting runs into the queue
 _TAGS = {ORIGIN: "backfill", "dagster/priority": "-10"}  # after whatever else waits
 _SETTLE = 3.0  # s between two looks at runs that are still being put into the queue
 _LOOKS = 20
@@ -130,17 +129,16 @@ def _batch(there: dg.DagsterInstance, given: PartitionBackfill) -> Batch:
         if (count := there.get_runs_count(dg.RunsFilter(tags=of_it, statuses=[status])))
     }
     state = "paused" if _is_paused(given) else given.status.value.lower()
-    title = (given.title or "").removesuffix(_NOTE)
-    return Batch(given.backfill_id, title, state, _size(given), given.backfill_timestamp, runs)
+    return Batch(given.backfill_id, given.title or "", state, _size(given), given.backfill_timestamp, runs)
 
 
 def _is_paused(given: PartitionBackfill) -> bool:
     held = given.status == BulkActionStatus.REQUESTED and given.tags.get(PAUSED) == _HELD
-    return held or _is_stopped(given)
+    return held or _is_halfway(given)
 
 
-def _is_stopped(given: PartitionBackfill) -> bool:
-    return given.status == BulkActionStatus.CANCELED and given.tags.get(PAUSED) == _STOPPED
+def _is_halfway(given: PartitionBackfill) -> bool:
+    return given.status == BulkActionStatus.CANCELED and given.tags.get(PAUSED) == _HALFWAY
 
 
 def _size(given: PartitionBackfill) -> int:
@@ -166,16 +164,16 @@ def pause(name: str, tell: Callable[[str], None] = lambda _: None) -> int:
     Let no further run of a backfill begin; those that run go on to their end. How many wait.
 
     Runs that are in the queue stay there with a tag that blocks them. The backfill is marked as canceled meanwhile, at
-    which the daemon stops to put others into the queue, and keeps the list of the rest; once all are in the queue it is
-    in progress again, for the web page to show and cancel it.
+    which the daemon stops putting others into the queue and keeps the list of the rest. If there is no rest it is in
+    progress again, with a tag that says so, and the web page can cancel it.
     """
     with instance() as there:
         given = _named(there, name)
-        if given.status != BulkActionStatus.REQUESTED and not _is_stopped(given):
+        if given.status != BulkActionStatus.REQUESTED and not _is_halfway(given):
             raise UsageError(f"backfill {name} is {given.status.value.lower()}: there is nothing to pause")
-        if _is_paused(given) and not _is_stopped(given):
+        if _is_paused(given) and not _is_halfway(given):
             raise UsageError(f"backfill {name} is paused already")
-        _mark(there, given, BulkActionStatus.CANCELED, _STOPPED, _NOTE)
+        _mark(there, given, BulkActionStatus.CANCELED, _HALFWAY)
         held, quiet = 0, 0
         for _ in range(_LOOKS):
             more = _hold(there, name, "yes")
@@ -185,8 +183,8 @@ def pause(name: str, tell: Callable[[str], None] = lambda _: None) -> int:
             tell(f"{held} runs in the queue are held")
             time.sleep(_SETTLE)
         given = _named(there, name)
-        if _all_are_queued(given) and _is_stopped(given):
-            _mark(there, given, BulkActionStatus.REQUESTED, _HELD, _NOTE)
+        if _all_are_queued(given) and _is_halfway(given):
+            _mark(there, given, BulkActionStatus.REQUESTED, _HELD)
         return held + len(given.submitting_run_requests)
 
 
@@ -197,11 +195,8 @@ def _all_are_queued(given: PartitionBackfill) -> bool:
     return not (data.target_subset - data.requested_subset).asset_keys
 
 
-def _mark(
-    there: dg.DagsterInstance, given: PartitionBackfill, status: BulkActionStatus, paused: str, note: str = ""
-) -> None:
-    title = f"{(given.title or '').removesuffix(_NOTE)}{note}"
-    there.update_backfill(given._replace(tags={**given.tags, PAUSED: paused}, status=status, title=title))
+def _mark(there: dg.DagsterInstance, given: PartitionBackfill, status: BulkActionStatus, paused: str) -> None:
+    there.update_backfill(given._replace(tags={**given.tags, PAUSED: paused}, status=status))
 
 
 def _hold(there: dg.DagsterInstance, name: str, value: str) -> int:
@@ -229,6 +224,6 @@ def cancel(name: str) -> None:
     """End a backfill: the daemon takes its runs out of the queue and stops those that run, as in the web page."""
     with instance() as there:
         given = _named(there, name)
-        if given.status in BULK_ACTION_TERMINAL_STATUSES and not _is_stopped(given):
+        if given.status in BULK_ACTION_TERMINAL_STATUSES and not _is_halfway(given):
             raise UsageError(f"backfill {name} is {given.status.value.lower()} already")
         _mark(there, given, BulkActionStatus.CANCELING, "no")
