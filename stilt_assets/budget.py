@@ -113,7 +113,7 @@ def hold_to(
     ceiling: CeilingSettings = getattr(settings.limits, which)
     needs = _needs(weighed)
     over = [
-        f"{needs[name]:.4g} {unit} (limits.{which}.{name} is {limit:g})"
+        f"{_short(needs[name])} {unit} (limits.{which}.{name} is {limit:g})"
         for name, unit in _UNITS.items()
         if (limit := getattr(ceiling, name)) is not None and needs[name] > limit
     ]
@@ -121,6 +121,10 @@ def hold_to(
         raise OverLimitsError(
             f"{what} would need {', '.join(over)}; raise the limit, ask for less, or go beyond it {lifted}"
         )
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}"
 
 
 def _needs(weighed: Preview | Total) -> dict[str, float]:

@@ -42,7 +42,7 @@ def status_of(store: Store, key: str) -> SceneStatus:
     rows = pack.read_outcomes(store, store.result(key, name), sound_only=True) if name else []
     waiting = _waiting(store, store.result(key, name)) if name else 0
     counted = pack.summary_of(rows)
-    total = pixels.get("pixels", 0)
+    total = pixels.get("pixels", record.retrieval.get("counted", {}).get("pixels", 0))
     outcomes = {status: int(counted[status]) for status in ("ok", "empty", "failed")}
     done = store.packs(store.result(key, name), "outcomes") if name else []
     packs = -(-total // record.results[name]["pack_pixels"]) if name else 0

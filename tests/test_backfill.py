@@ -205,6 +205,16 @@ def test_a_paused_backfill_waits_in_the_queue_and_goes_on(
         backfill.resume(name)
 
 
+def test_an_instance_that_would_begin_paused_runs_is_told_of(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = place.folder / "other"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    (name,) = typed("backfill", *MAY)
+    with pytest.raises(UsageError, match=r"does not hold runs that are tagged stilt_assets/paused"):
+        backfill.pause(name)
+
+
 @pytest.mark.filterwarnings("ignore:The 'warn' method is deprecated")  # Dagster's own, of its logger
 def test_a_pause_while_runs_are_put_into_the_queue_loses_none_and_doubles_none(
     place: Place, instance: dg.DagsterInstance, workspace: WorkspaceProcessContext, monkeypatch: pytest.MonkeyPatch

@@ -86,7 +86,10 @@ def list_them() -> None:
     """The last backfills: name, state, scenes, runs by status, title."""
     from stilt_assets.defs.backfill import batches
 
-    for each in batches():
+    found = batches()
+    if not found:
+        say("no backfill yet; start one: stilt-assets backfill --from DAY --to DAY")
+    for each in found:
         begun = datetime.fromtimestamp(each.begun, UTC)
         runs = ", ".join(f"{count} {status}" for status, count in each.runs.items()) or "no run yet"
         typer.echo(f"{each.name}  {each.state}  {begun:%Y-%m-%d %H:%MZ}  {each.scenes} scenes: {runs}  {each.title}")

@@ -168,6 +168,7 @@ def pause(name: str, tell: Callable[[str], None] = lambda _: None) -> int:
     progress again, with a tag that says so, and the web page can cancel it.
     """
     with instance() as there:
+        _sees_tag(there)
         given = _named(there, name)
         if given.status != BulkActionStatus.REQUESTED and not _is_halfway(given):
             raise UsageError(f"backfill {name} is {given.status.value.lower()}: there is nothing to pause")
@@ -186,6 +187,17 @@ def pause(name: str, tell: Callable[[str], None] = lambda _: None) -> int:
         if _all_are_queued(given) and _is_halfway(given):
             _mark(there, given, BulkActionStatus.REQUESTED, _HELD)
         return held + len(given.submitting_run_requests)
+
+
+def _sees_tag(there: dg.DagsterInstance) -> None:
+    """UsageError if the instance would begin runs that are paused."""
+    queue = there.get_concurrency_config().run_queue_config
+    limits = queue.tag_concurrency_limits if queue else []
+    if not any((each["key"], each.get("value"), each["limit"]) == (PAUSED, "yes", 0) for each in limits):
+        raise UsageError(
+            f"the instance's dagster.yaml does not hold runs that are tagged {PAUSED}: take tag_concurrency_limits "
+            "from dagster_home/dagster.yaml of this package"
+        )
 
 
 def _all_are_queued(given: PartitionBackfill) -> bool:
