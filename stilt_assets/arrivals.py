@@ -7,7 +7,7 @@ a name made of its place and its stamp: a file that changes is a new arrival.
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ class Note:
     why: str = ""  # a line, if it was refused
     sha256: str = ""
     product: str = ""
-    scenes: Mapping[str, str] | None = None  # key of the scene of each target that has one
+    keys: Sequence[str] = ()  # of the scenes that it holds
     targets: Mapping[str, Any] | None = None  # what was asked of it: JSON values by target
 
 

@@ -106,19 +106,25 @@ def _download(looked_up: Sequence[Preview], lacking: int) -> float:
     return sum(files.values()) / 1e9 * lacking / max(len(looked_up), 1)
 
 
-def hold_to(weighed: Preview | Total, settings: Settings, which: str, what: str) -> None:
+def hold_to(
+    weighed: Preview | Total, settings: Settings, which: str, what: str, lifted: str = "with --beyond-limits"
+) -> None:
     """OverLimitsError if `what` would pass a limit of the settings; `which` is scene or backfill."""
     ceiling: CeilingSettings = getattr(settings.limits, which)
     needs = _needs(weighed)
     over = [
-        f"{needs[name]:.4g} {unit} (limits.{which}.{name} is {limit:g})"
+        f"{_short(needs[name])} {unit} (limits.{which}.{name} is {limit:g})"
         for name, unit in _UNITS.items()
         if (limit := getattr(ceiling, name)) is not None and needs[name] > limit
     ]
     if over:
         raise OverLimitsError(
-            f"{what} would need {', '.join(over)}; raise the limit, ask for less, or go beyond it with --beyond-limits"
+            f"{what} would need {', '.join(over)}; raise the limit, ask for less, or go beyond it {lifted}"
         )
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}"
 
 
 def _needs(weighed: Preview | Total) -> dict[str, float]:

@@ -1,8 +1,9 @@
 """
 Which scenes are there?
 
-A retrieval file makes a scene of every target that it has good pixels of. The store is the catalog. A file that holds
-the same overpass as an earlier one is that scene's new issue, whatever minute its own first good pixel has.
+A retrieval file makes a scene of each overpass of a target that it has good pixels of. The store is the catalog. A
+file that holds the same overpass as an earlier one is that scene's new issue, whatever minute its own first good pixel
+has.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,10 +17,11 @@ from stilt_assets.issue import ONE_OVERPASS, is_older, issue_of, same_overpass
 from stilt_assets.meteorology import box_of
 from stilt_assets.recipes import Desk, choice_of, stamped
 from stilt_assets.retrieval import Retrieval, read_retrieval, readable, worth_running
+from stilt_assets.retrieval.overpasses import overpasses
 from stilt_assets.retrieval.points import INSTRUMENT, places_of
 from stilt_assets.scene import Record, Scene, load_record, load_records, sha256_of
 from stilt_assets.settings import GridTargetSettings, Settings, is_url
-from stilt_assets.status import state_of
+from stilt_assets.status import gaps_of, state_of
 from stilt_assets.store import Store
 from stilt_assets.worth import outside_of
 
@@ -35,6 +37,7 @@ class Coverage:
     counted: Mapping[str, Any] = field(default_factory=dict)  # JSON values: what the scene can be weighed by
     product: str = ""
     became: str = ""  # new, known, reissued or older: what the file is to its scene
+    overpass: str = ""  # the minute (UTC) in which it begins, if the file has several of the target
 
 
 @dataclass(frozen=True)
@@ -65,20 +68,23 @@ def counted_in(retrieval: Retrieval) -> dict[str, Any]:
 
 
 def coverage_of(location: str, settings: Settings) -> list[Coverage]:
-    """What a retrieval file holds of each target. RetrievalError if it cannot be read."""
+    """What a retrieval file holds of each target, an overpass each. RetrievalError if it cannot be read."""
     found = []
     for name, target in settings.targets.items():
         if isinstance(target, GridTargetSettings):
             continue
-        good = read_retrieval(location, target.bounds)
-        retrieval = worth_running(good, target.pixels, outside_of(settings, target))
-        if not len(retrieval.pixels):
-            found.append(Coverage(name, None, 0, retrieval.dropped, product=retrieval.product))
-            continue
-        scene = Scene(retrieval.time, retrieval.instrument, name)
-        counted = counted_in(retrieval)
-        found.append(Coverage(name, scene, len(retrieval.pixels), retrieval.dropped, counted, retrieval.product))
+        outside = outside_of(settings, target)
+        for begin, good in overpasses(read_retrieval(location, target.bounds)).items():
+            found.append(_covered(name, worth_running(good, target.pixels, outside), begin))
     return found
+
+
+def _covered(target: str, retrieval: Retrieval, overpass: str) -> Coverage:
+    facts = {"dropped": retrieval.dropped, "product": retrieval.product, "overpass": overpass}
+    if not len(retrieval.pixels):
+        return Coverage(target, None, 0, **facts)
+    scene = Scene(retrieval.time, retrieval.instrument, target)
+    return Coverage(target, scene, len(retrieval.pixels), counted=counted_in(retrieval), **facts)
 
 
 def look_into(location: str, settings: Settings) -> Seen:
@@ -122,7 +128,7 @@ def _enter(
     same = before.get("sha256") == seen.facts["sha256"]
     if newer_only and not same and is_older(issue_of(seen.location), issue_of(before.get("path", ""))):
         return replace(coverage, scene=record.scene, became="older")
-    record.retrieval = dict(seen.facts)
+    record.retrieval = dict(seen.facts) | ({"overpass": coverage.overpass} if coverage.overpass else {})
     choice = choice_of(Desk(record, settings, store))
     record.retrieval |= {"counted": {**coverage.counted, "choice": choice}}
     earlier = list(before.get("earlier", []))
@@ -196,7 +202,7 @@ class Chosen:
     """A scene that somebody's choice fits."""
 
     key: str
-    state: str  # registered, started, footprints or done
+    state: str  # registered, started, footprints, done or reissued
     gaps: int
 
 
@@ -217,9 +223,7 @@ def chosen(
     found = []
     for record in records:
         if product in (None, record.retrieval.get("product")):
-            gaps = (record.result_of("jacobian") or {}).get("summary", {}).get("gaps", 0)
-            state = state_of(record)
-            found.append(Chosen(record.key, state, gaps if state == "done" else 0))
+            found.append(Chosen(record.key, state_of(record), gaps_of(record)))
     return found
 
 

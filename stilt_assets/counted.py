@@ -69,10 +69,10 @@ def _count(desk: Desk) -> Mapping[str, Any]:
     """What registering the scene now would count in its file."""
     name, path = desk.record.scene.target, desk.record.retrieval.get("path", "")
     only = desk.settings.model_copy(update={"targets": {name: desk.target}})
-    counted = [each.counted for each in coverage_of(path, only) if each.scene]
-    if not counted:
+    found = [(abs(each.scene.time - desk.record.scene.time), each) for each in coverage_of(path, only) if each.scene]
+    if not found:
         raise RetrievalError(f"{path} has no good pixel inside the bounds of '{name}'")
-    return counted[0]
+    return min(found, key=lambda pair: pair[0])[1].counted
 
 
 def ppm_per(units: str) -> float:

@@ -44,6 +44,13 @@ class Difference:
     summary: dict[str, Any]  # JSON values
     pixels: pa.Table  # a row per pixel that both have: pixel_old, pixel_new, overlap, ratio, ratio_error, shift_km
 
+    def as_json(self) -> dict[str, Any]:
+        """The same as JSON values, a pixel's numbers None where they are not known."""
+        rows = [
+            {name: None if np.isnan(value) else value for name, value in row.items()} for row in self.pixels.to_pylist()
+        ]
+        return self.summary | {"by_pixel": rows}
+
     @property
     def line(self) -> str:
         """The same in a line for people."""

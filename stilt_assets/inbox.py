@@ -74,7 +74,7 @@ class Taken:
     def line(self) -> str:
         """For people."""
         if self.note.state == "refused":
-            return f"{self.arrival.name} is set aside: {self.note.why}"
+            return f"set aside until it changes: {self.note.why}"
         told = [f"{each.target}: {each.pixels} good pixels, {each.became or 'no'} scene" for each in self.found]
         return f"{self.arrival.name}: {'; '.join(told) or self.note.state}"
 
@@ -128,9 +128,9 @@ def take_in(arrival: Arrival, settings: Settings, store: Store, tell: Callable[[
     if arrivals.again(arrival.location) != arrival:
         return None
     found = enter(seen, settings, store, newer_only=True)
-    scenes = {each.target: each.scene.key for each in found if each.scene}
-    tell(sorted(scenes.values()))
-    if not scenes:
+    keys = sorted(each.scene.key for each in found if each.scene)
+    tell(keys)
+    if not keys:
         state = "nothing"
     elif all(each.became == "older" for each in found if each.scene):
         state = "older"
@@ -142,7 +142,7 @@ def take_in(arrival: Arrival, settings: Settings, store: Store, tell: Callable[[
         state,
         sha256=seen.facts["sha256"],
         product=next((each.product for each in found), ""),
-        scenes=scenes,
+        keys=keys,
         targets=_asked(settings),
     )
     return Taken(arrival, note, found)
@@ -274,16 +274,16 @@ def take_in_files(
     """
     Put the scenes of files into the store, whatever their age; a file that was asked the same before is not read.
 
-    A file that cannot be read is set aside, and `say` is told. Nothing waits for a run afterwards.
+    A file that cannot be read is among the answers; `say` is told of the others. Nothing waits for a run afterwards.
     """
     files = list(files)
     known, asked, taken = arrivals.notes_of(store, files), _asked(settings), list[Taken]()
     there = set(store.scene_names())
     for arrival in files:
         old = known.get(arrival.id)
-        if old is not None and (old.state == "refused" or (old.targets == asked and _scenes(old) <= there)):
+        if old is not None and (old.state == "refused" or (old.targets == asked and there.issuperset(old.keys))):
             taken.append(Taken(arrival, old))
-            tell(sorted(_scenes(old)))
+            tell(old.keys)
             continue
         try:
             one = take_in(arrival, settings, store, tell)
@@ -292,15 +292,12 @@ def take_in_files(
         if one is None:
             say(f"{arrival.name} changed while it was read; take it in again later")
             continue
-        say(one.line)
+        if one.note.state != "refused":
+            say(one.line)
         if old is not None or one.note.state != "refused":
             arrivals.note(store, arrival, one.note)
         taken.append(one)
     return taken
-
-
-def _scenes(note: Note) -> set[str]:
-    return set((note.scenes or {}).values())
 
 
 def scenes_of(
@@ -309,8 +306,9 @@ def scenes_of(
     """Keys of the scenes of files, by their day (UTC); of one target and one product only, if they are given."""
     found: dict[date, set[str]] = {day: set() for day in days_between(first, last)}
     for one in taken:
-        for its_target, key in (one.note.scenes or {}).items():
-            day = Scene.from_key(key).time.date()
-            if day in found and target in (None, its_target) and product in (None, one.note.product):
+        for key in one.note.keys:
+            scene = Scene.from_key(key)
+            day = scene.time.date()
+            if day in found and target in (None, scene.target) and product in (None, one.note.product):
                 found[day].add(key)
     return {day: sorted(keys) for day, keys in found.items()}

@@ -111,6 +111,8 @@ def pixels_recipe(desk: Desk) -> Recipe:
         "bounds": list(desk.target.bounds),
         "top": desk.settings.simulation.top,
     }
+    if "overpass" in source:
+        made_from["overpass"] = source["overpass"]
     return Recipe("pixels", made_from | worth_of(desk.settings, desk.target, desk.record))
 
 

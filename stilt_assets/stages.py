@@ -31,6 +31,7 @@ from stilt_assets.recipes import (
 from stilt_assets.reissue import changes, soundings
 from stilt_assets.result import Done, as_before, current, finish, is_there, mending
 from stilt_assets.retrieval import Retrieval, read_retrieval, readable, worth_running
+from stilt_assets.retrieval.overpasses import overpass
 from stilt_assets.retrieval.points import points_at
 from stilt_assets.scene import Recipe, digest, sha256_of
 from stilt_assets.worth import outside_of
@@ -89,7 +90,8 @@ def _found(desk: Desk, recipe: Recipe) -> Retrieval:
         return points_at(desk.points, desk.record.scene.time, desk.settings.simulation.top)
     path = desk.record.retrieval["path"]
     good = _read_as_registered(desk.record.retrieval, desk, recipe)
-    found = worth_running(good, desk.target.pixels, outside_of(desk.settings, desk.target))
+    seen = overpass(good, desk.record.scene.time)
+    found = worth_running(seen, desk.target.pixels, outside_of(desk.settings, desk.target))
     if not len(found.pixels):
         dropped = ", ".join(f"{count} {reason}" for reason, count in found.dropped.items() if count)
         raise RetrievalError(f"{path} has no good pixel inside the bounds of '{desk.record.scene.target}': {dropped}")

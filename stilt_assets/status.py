@@ -13,7 +13,7 @@ class SceneStatus:
     """Where a scene stands."""
 
     scene: str
-    state: str  # registered, started, footprints or done
+    state: str  # registered, started, footprints, done or reissued
     pixels: int
     outcomes: dict[str, int]  # ok, empty, failed, missing
     reasons: dict[str, int]
@@ -42,7 +42,7 @@ def status_of(store: Store, key: str) -> SceneStatus:
     rows = pack.read_outcomes(store, store.result(key, name), sound_only=True) if name else []
     waiting = _waiting(store, store.result(key, name)) if name else 0
     counted = pack.summary_of(rows)
-    total = pixels.get("pixels", 0)
+    total = pixels.get("pixels", record.retrieval.get("counted", {}).get("pixels", 0))
     outcomes = {status: int(counted[status]) for status in ("ok", "empty", "failed")}
     done = store.packs(store.result(key, name), "outcomes") if name else []
     packs = -(-total // record.results[name]["pack_pixels"]) if name else 0
@@ -59,7 +59,7 @@ def status_of(store: Store, key: str) -> SceneStatus:
         seconds=float(counted["seconds"]),
         current=dict(record.current),
         dropped=pixels.get("dropped", {}),
-        gaps=(record.result_of("jacobian") or {}).get("summary", {}).get("gaps", 0) if state == "done" else 0,
+        gaps=gaps_of(record),
         closed=None if record.under_way or not name else record.results[name].get("closed"),
         seconds_expected=record.results[name].get("expected", {}).get("seconds") if name else None,
         transport=told.get("transport", ""),
@@ -75,10 +75,21 @@ def _waiting(store: Store, footprints: str) -> int:
 
 
 def state_of(record: Record) -> str:
-    """Where a scene stands, as its record alone says: registered, started, footprints or done."""
+    """Where a scene stands, as its record alone says; reissued: done, of an earlier issue of its retrieval."""
     jacobian, footprints = record.result_of("jacobian"), record.current.get("footprints")
     if record.under_way:
         return "started"
     if jacobian and footprints == f"footprints-{jacobian['made_from']['footprints']}":
-        return "done"
+        return "done" if _is_of_its_issue(record) else "reissued"
     return "footprints" if footprints else "registered"
+
+
+def gaps_of(record: Record) -> int:
+    """Rows of a scene's Jacobian without a footprint because their pixels failed; 0 as long as it is not done."""
+    made = record.result_of("jacobian") if state_of(record) in ("done", "reissued") else None
+    return (made or {}).get("summary", {}).get("gaps", 0)
+
+
+def _is_of_its_issue(record: Record) -> bool:
+    made_from = (record.result_of("pixels") or {}).get("made_from", {})
+    return made_from.get("retrieval") == record.retrieval.get("sha256") or "retrieval" not in made_from

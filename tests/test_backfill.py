@@ -11,11 +11,13 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster._core.execution import asset_backfill
+from dagster._core.execution.backfill import BulkActionStatus
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
 from dagster._core.storage.tags import BACKFILL_ID_TAG
-from dagster._core.test_utils import InProcessTestWorkspaceLoadTarget, create_test_daemon_workspace_context
+from dagster._core.test_utils import create_test_daemon_workspace_context
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster._daemon.backfill import execute_backfill_iteration
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from place import Place
@@ -79,7 +81,7 @@ def workspace(instance: dg.DagsterInstance) -> Iterator[WorkspaceProcessContext]
         LoadableTargetOrigin(executable_path=sys.executable, module_name="stilt_assets.definitions", attribute="defs"),
         location_name="stilt_assets",
     )
-    with create_test_daemon_workspace_context(InProcessTestWorkspaceLoadTarget(origin), instance) as workspace:
+    with create_test_daemon_workspace_context(InProcessWorkspaceLoadTarget(origin), instance) as workspace:
         yield workspace
 
 
@@ -176,6 +178,13 @@ def test_new_retrievals_come_first_and_a_backfill_has_one_place(
     assert second != key(2)
 
 
+def shown(instance: dg.DagsterInstance, name: str) -> tuple[str, str]:
+    """State of a backfill, and its tag that says whether it is paused, as the web page shows them."""
+    found = instance.get_backfill(name)
+    assert found is not None
+    return found.status.value, found.tags["stilt_assets/paused"]
+
+
 def test_a_paused_backfill_waits_in_the_queue_and_goes_on(
     place: Place, instance: dg.DagsterInstance, workspace: WorkspaceProcessContext
 ) -> None:
@@ -185,11 +194,25 @@ def test_a_paused_backfill_waits_in_the_queue_and_goes_on(
     loop(workspace)
     assert (len(queued(instance)), may_begin(instance)) == (3, [])
     assert f"{name}  paused" in "\n".join(typed("backfill", "list"))
+    assert shown(instance, name) == ("REQUESTED", "yes")
+    with pytest.raises(UsageError, match="is paused already"):
+        backfill.pause(name)
     typed("backfill", "resume", name)
+    assert shown(instance, name) == ("REQUESTED", "no")
     loop(workspace)
     assert (len(queued(instance)), len(may_begin(instance))) == (3, 1)
     with pytest.raises(UsageError, match="is not paused"):
         backfill.resume(name)
+
+
+def test_an_instance_that_would_begin_paused_runs_is_told_of(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = place.folder / "other"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    (name,) = typed("backfill", *MAY)
+    with pytest.raises(UsageError, match=r"does not hold runs that are tagged stilt_assets/paused"):
+        backfill.pause(name)
 
 
 @pytest.mark.filterwarnings("ignore:The 'warn' method is deprecated")  # Dagster's own, of its logger
@@ -215,6 +238,8 @@ def test_a_pause_while_runs_are_put_into_the_queue_loses_none_and_doubles_none(
     assert (len(queued(instance)), may_begin(instance)) == (1, [])
     loop(workspace)
     assert len(queued(instance)) == 1
+    assert shown(instance, name) == ("CANCELED", "halfway")  # or the daemon would go on
+    assert f"{name}  paused" in "\n".join(typed("backfill", "list"))
     backfill.resume(name)
     loop(workspace)
     assert sorted(run.tags["dagster/partition"] for run in queued(instance)) == sorted(
@@ -239,6 +264,31 @@ def test_a_cancelled_backfill_leaves_the_queue(
     with pytest.raises(UsageError, match="is canceled already"):
         backfill.cancel(name)
     assert typed("backfill", *MAY, "--status", "missing", "--dry-run") != []
+
+
+def test_the_web_page_cancels_a_paused_backfill(
+    place: Place, instance: dg.DagsterInstance, workspace: WorkspaceProcessContext
+) -> None:
+    (name,) = typed("backfill", *MAY)
+    loop(workspace)
+    typed("backfill", "pause", name)
+    found = instance.get_backfill(name)
+    assert found is not None
+    instance.update_backfill(found.with_status(BulkActionStatus.CANCELING))  # as its button does
+    for _ in range(3):
+        loop(workspace)
+    assert queued(instance) == []
+    assert f"{name}  canceled" in "\n".join(typed("backfill", "list"))
+    with pytest.raises(UsageError, match="is not paused"):
+        backfill.resume(name)
+
+
+def test_a_backfill_beyond_the_limits_lifts_those_of_its_scenes(
+    place: Place, instance: dg.DagsterInstance, workspace: WorkspaceProcessContext
+) -> None:
+    typed("backfill", *MAY, "--target", "slc", "--beyond-limits")
+    loop(workspace)
+    assert {run.tags["stilt_assets/beyond_limits"] for run in queued(instance)} == {"yes"}
 
 
 def test_what_failed_in_dagster_is_found(

@@ -36,7 +36,7 @@ def test_the_graph_is_the_one_we_drew() -> None:
     nodes = [graph.get(key) for key in dg.AssetSelection.groups("scene").resolve(graph)]
     upstream = {node.key.to_user_string(): {up.to_user_string() for up in node.parent_keys} for node in nodes}
     assert upstream == {
-        "pixels": set(),
+        "pixels": {"scene_catalog"},
         "meteorology": {"pixels"},
         "footprints": {"pixels", "meteorology"},
         "jacobian": {"pixels", "footprints"},

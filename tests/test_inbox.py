@@ -256,7 +256,10 @@ def test_a_new_issue_of_the_same_places_runs_no_particle(
     assert particles_run(place) == 9
     made(place.source, place.folder / "inbox", minutes=0, kernel=kernel, processor=20400)
     looks(place, first)
+    day = (date(2019, 5, 30), date(2019, 5, 31))
+    assert [each.state for each in chosen(*opened(place), *day)] == ["reissued"]
     place.make()
+    assert [each.state for each in chosen(*opened(place), *day)] == ["done"]
     assert particles_run(place) == 9
     record = load_record(opened(place)[1], KEY)
     changed = [stage for stage in ("particles", "footprints", "jacobian") if record.current[stage] != before[stage]]

@@ -327,7 +327,7 @@ def test_dollars_without_prices_are_no_limit(place: Place) -> None:
         load_settings(str(place.config))
 
 
-def test_dagster_shows_what_is_expected_and_stops_before_a_pack_runs(
+def test_dagster_shows_what_is_expected_and_stops_before_anything_is_fetched(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from stilt_assets.definitions import defs
@@ -340,19 +340,24 @@ def test_dagster_shows_what_is_expected_and_stops_before_a_pack_runs(
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("scenes", [KEY])
 
-        def materialize(**config: Any) -> dg.ExecuteInProcessResult:
+        def materialize(assets: list[dg.AssetKey], **tags: str) -> dg.ExecuteInProcessResult:
             return job.execute_in_process(
-                partition_key=KEY, instance=instance, asset_selection=chosen, raise_on_error=False, run_config=config
+                partition_key=KEY, instance=instance, asset_selection=assets, raise_on_error=False, tags=tags
             )
 
-        result = materialize()
-        assert not result.success
-        (failure,) = [event for event in result.get_step_failure_events() if "plan" in (event.step_key or "")]
-        assert "would need 9 pixels" in str(failure.event_specific_data)
-        assert not (place.folder / "ran").exists()
-        beyond = {"footprints": {"ops": {"plan": {"config": {"beyond_limits": True}}}}}
-        again = materialize(ops=beyond)
+        def failure(result: dg.ExecuteInProcessResult, step: str) -> str:
+            assert not result.success
+            (failed,) = [event for event in result.get_step_failure_events() if (event.step_key or "").endswith(step)]
+            return str(failed.event_specific_data)
+
+        stopped = failure(materialize(chosen), "meteorology")
+        assert "would need 9 pixels" in stopped
+        assert "with the run's tag stilt_assets/beyond_limits: yes" in stopped
+        assert not list(place.scene.glob("meteorology-*"))
+        again = materialize(chosen, **{"stilt_assets/beyond_limits": "yes"})
         assert again.success
+        place.change(simulation__seed=1)
+        assert "would need 9 pixels" in failure(materialize([dg.AssetKey("footprints")]), "plan")
     made = [event.event_specific_data for event in again.get_asset_materialization_events()]
     shown: dict[str, Any] = {m.materialization.asset_key.to_user_string(): m.materialization.metadata for m in made}  # pyright: ignore
     assert shown["pixels"]["objects_expected"].value > 50

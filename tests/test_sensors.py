@@ -64,7 +64,7 @@ def test_a_tick_registers_scenes_and_asks_for_their_runs(
     again = arrived(instance, first.cursor)
     assert isinstance(again, dg.SensorResult)
     assert not again.run_requests
-    assert "0 files taken in, 0 wait" in str(again.skip_reason)
+    assert "0 files taken in, 0 set aside, 0 wait" in str(again.skip_reason)
 
 
 def test_three_files_in_the_inbox_become_three_jacobians(

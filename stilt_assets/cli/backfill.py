@@ -25,11 +25,14 @@ def start(
     status: Annotated[
         Status | None,
         typer.Option(
-            help="only scenes whose last run in Dagster failed; that have no Jacobian; or whose Jacobian has gaps"
+            help="only scenes whose last run in Dagster failed; that have no Jacobian of their file as it was issued "
+            "last; or whose Jacobian has gaps"
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print which scenes, start nothing")] = False,
-    beyond_limits: Annotated[bool, typer.Option("--beyond-limits", help="whatever `limits.backfill` say")] = False,
+    beyond_limits: Annotated[
+        bool, typer.Option("--beyond-limits", help="whatever `limits` say, of all or of a scene")
+    ] = False,
 ) -> None:
     """Start one backfill of the registered scenes from --from to before --to; its name goes to standard output."""
     if context.invoked_subcommand:
@@ -52,7 +55,7 @@ def start(
     from stilt_assets.defs.backfill import start as start_backfill
 
     what = f", {status}" if status else ""
-    name = start_backfill(keys, f"Scenes of {wanted}{what}")
+    name = start_backfill(keys, f"Scenes of {wanted}{what}", beyond_limits=beyond_limits)
     say("Dagster's daemon starts its runs; see: stilt-assets backfill list")
     typer.echo(name)
 
@@ -74,7 +77,7 @@ def _keys(wanted: Wanted, status: Status | None, settings, store) -> list[str]:
 
         keys = failed(keys)
     if status:
-        say(f"{len(keys)} of them are {status if status != 'gaps' else 'with gaps'}")
+        say(f"{status}: {len(keys)} of them")
     return keys
 
 
@@ -83,7 +86,10 @@ def list_them() -> None:
     """The last backfills: name, state, scenes, runs by status, title."""
     from stilt_assets.defs.backfill import batches
 
-    for each in batches():
+    found = batches()
+    if not found:
+        say("no backfill yet; start one: stilt-assets backfill --from DAY --to DAY")
+    for each in found:
         begun = datetime.fromtimestamp(each.begun, UTC)
         runs = ", ".join(f"{count} {status}" for status, count in each.runs.items()) or "no run yet"
         typer.echo(f"{each.name}  {each.state}  {begun:%Y-%m-%d %H:%MZ}  {each.scenes} scenes: {runs}  {each.title}")

@@ -95,11 +95,12 @@ def difference(
         say(f"the Jacobian of {key} has superseded none that can still be read")
         return
     if as_json:
-        typer.echo(json.dumps(found.summary | {"by_pixel": found.pixels.to_pylist()}, indent=2))
+        typer.echo(json.dumps(found.as_json(), indent=2))
         return
     say(found.line)
     for name, value in found.summary.items():
-        typer.echo(f"{name:<30} {value:.4g}" if isinstance(value, float) else f"{name:<30} {value}")
+        told = f"{value:.4g}" if isinstance(value, float) else "not known" if value is None else str(value)
+        typer.echo(f"{name:<30} {told}")
 
 
 def export(

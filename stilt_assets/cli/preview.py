@@ -45,6 +45,9 @@ def _many(wanted: Wanted, settings, store, retry_failed: bool, as_json: bool) ->
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
+    if not keys:
+        say(f"no scene is registered from {wanted}; see: stilt-assets scenes add --help")
+        return
     _print(_of_many(facts, wanted, settings))
     lacking = [each for each in total.previews if each.weather.missing]
     for each in lacking[:_MISSING]:
@@ -76,13 +79,17 @@ def _print(rows: list[tuple[str, str]]) -> None:
     table = Table.grid(padding=(0, 2))
     for name, told in rows:
         table.add_row(name, told)
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    with console.capture() as shown:
+        console.print(table)
+    for line in shown.get().splitlines():
+        typer.echo(line.rstrip())
 
 
 def _of_one(facts: dict[str, Any], settings) -> list[tuple[str, str]]:
-    dropped = ", ".join(f"{count} {reason}" for reason, count in facts["dropped"].items() if count)
+    dropped = _dropped(facts["dropped"])
     weather = facts["weather"]
-    files = f"{len(weather['files'])} files" + (f" ({', '.join(weather['files'][:3])} …)" if weather["files"] else "")
+    files = _files(weather["files"])
     state = "is there" if weather["made"] else f"{files}, {facts['gigabytes_in']:.3g} GB to download"
     size = f"{weather['size'] / 1e9:.3g} GB aggregate ({weather['known']})"
     real = facts["dofs_of_jacobian"]
@@ -106,7 +113,7 @@ def _of_many(facts: dict[str, Any], wanted: object, settings) -> list[tuple[str,
     for each in facts["scenes"]:
         for reason, count in each["dropped"].items():
             dropped[reason] = dropped.get(reason, 0) + count
-    left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()) if count)
+    left_out = _dropped(dict(sorted(dropped.items())))
     return [
         ("scenes", f"{total['scenes']} from {wanted}, {total['scenes_with_work']} of them with something to do"),
         ("pixels", f"{total['pixels']:,} kept" + (f"; dropped: {left_out}" if left_out else "")),
@@ -117,6 +124,15 @@ def _of_many(facts: dict[str, Any], wanted: object, settings) -> list[tuple[str,
     ]
 
 
+def _dropped(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in counts.items() if count)
+
+
+def _files(names: list[str]) -> str:
+    shown = ", ".join([*names[:3], *(["…"] if len(names) > 3 else [])])
+    return f"{len(names)} file{'' if len(names) == 1 else 's'}" + (f" ({shown})" if names else "")
+
+
 def _to_run(facts: dict[str, Any]) -> str:
     regridded = f", {facts['to_grid']:,} from kept particles" if facts["to_grid"] else ""
     pixels = facts["to_follow"] + facts["to_grid"]
@@ -125,13 +141,13 @@ def _to_run(facts: dict[str, Any]) -> str:
 
 def _amounts(facts: dict[str, Any], settings) -> list[tuple[str, str]]:
     between = facts["between"]
-    spread = f" (90 %: {between[0]:.3g} to {between[1]:.3g})" if between else ""
+    spread = f" (90 %: {between[0]:.3g} to {between[1]:.3g})" if between and facts["cpu_hours"] else ""
     parts = {name: part for name, part in facts["dollars_by"].items() if part is not None}
     unpriced = [name for name, part in facts["dollars_by"].items() if part is None]
     if parts:
-        each = ", ".join(f"{name} {part:.2f}" for name, part in parts.items())
+        each = ", ".join(f"{name} {_dollars(part)}" for name, part in parts.items())
         without = f"; no price is set for {', '.join(unpriced)}" if unpriced else ""
-        dollars = f"{facts['dollars']:.2f}: {each} (kept for {settings.prices.months:g} months){without}"
+        dollars = f"{_dollars(facts['dollars'])}: {each} (kept for {settings.prices.months:g} months){without}"
     else:
         dollars = "no `prices` in the settings"
     return [
@@ -139,6 +155,10 @@ def _amounts(facts: dict[str, Any], settings) -> list[tuple[str, str]]:
         ("dollars", dollars),
         ("written", f"{facts['gigabytes']:.3g} GB in {facts['objects']:,} objects, {facts['requests']:,} requests"),
     ]
+
+
+def _dollars(amount: float) -> str:
+    return f"{amount:.1g}" if 0 < amount < 0.01 else f"{amount:,.2f}"
 
 
 def _information(dofs: float | None, settings) -> str:

@@ -9,6 +9,7 @@ import typer
 from stilt_assets.cli.days import Collection, End, Start, Target, Wanted, wanted_days
 from stilt_assets.cli.terminal import say, settings_and_store, tell_dagster
 from stilt_assets.errors import UsageError
+from stilt_assets.faults import redacted
 from stilt_assets.settings import GridTargetSettings, Settings, is_url
 from stilt_assets.store import Store
 
@@ -43,7 +44,7 @@ def scenes_add(
     if bool(files) == bool(wanted):
         raise UsageError("name either files, or days by --from and --to, or a --collection")
     keys = _of_days(wanted, settings, store) if wanted else _of_files(files or [], settings, store)
-    if not keys:
+    if not keys and files:
         say("no target has a good pixel in these files; nothing was registered")
     for key in dict.fromkeys(keys):
         typer.echo(key)
@@ -71,10 +72,16 @@ def _of_days(wanted: Wanted, settings: Settings, store: Store) -> list[str]:
 
     first, last = wanted.first, wanted.end - timedelta(days=1)
     taken = take_in_files(files_of_days(settings, first, last), settings, store, say=say)
+    for one in taken:
+        if one.note.state == "refused":
+            say(one.line)
     found = scenes_of(taken, first, last, wanted.target, wanted.product)
     keys = [key for of_a_day in found.values() for key in of_a_day]
     tell_dagster(keys)
-    say(f"{len(keys)} scenes of {len(taken)} files from {first} to {last}")
+    if taken:
+        say(f"{len(keys)} scenes of {len(taken)} files from {wanted}")
+    else:
+        say(f"no file in {redacted(settings.retrievals)} is of the days from {wanted}")
     return keys
 
 

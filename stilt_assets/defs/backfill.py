@@ -20,11 +20,14 @@ from dagster._core.storage.tags import BACKFILL_ID_TAG
 from dagster._core.utils import make_new_backfill_id
 
 from stilt_assets.defs.assets import OF_A_SCENE
+from stilt_assets.defs.limits import BEYOND
 from stilt_assets.defs.partitions import add_keys, scenes
 from stilt_assets.errors import UsageError
 
 ORIGIN = "stilt_assets/origin"  # of a run: arrival or backfill
 PAUSED = "stilt_assets/paused"  # dagster.yaml lets no run begin that says yes
+_HELD = "yes"  # of a backfill: all of its runs are in the queue, and those that wait are held
+_HALFWAY = "halfway"  # of a backfill: the daemon was still putting runs into the queue
 _TAGS = {ORIGIN: "backfill", "dagster/priority": "-10"}  # after whatever else waits
 _SETTLE = 3.0  # s between two looks at runs that are still being put into the queue
 _LOOKS = 20
@@ -54,11 +57,13 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield there
 
 
-def launch(there: dg.DagsterInstance, keys: Sequence[str], title: str, name: str = "") -> str:
+def launch(
+    there: dg.DagsterInstance, keys: Sequence[str], title: str, name: str = "", *, beyond_limits: bool = False
+) -> str:
     """
     Put a backfill of these scenes into an instance, unless one of this name is there; its name.
 
-    Keys that the instance does not know are registered there.
+    Keys that the instance does not know are registered there. With `beyond_limits` no scene is held to its limits.
     """
     name = name or make_new_backfill_id()
     if there.get_backfill(name):
@@ -74,7 +79,7 @@ def launch(there: dg.DagsterInstance, keys: Sequence[str], title: str, name: str
             backfill_id=name,
             status=BulkActionStatus.REQUESTED,
             from_failure=False,
-            tags=_TAGS,
+            tags=_TAGS | ({BEYOND: "yes"} if beyond_limits else {}),
             backfill_timestamp=begun,
             asset_selection=assets,
             asset_backfill_data=data,
@@ -84,10 +89,10 @@ def launch(there: dg.DagsterInstance, keys: Sequence[str], title: str, name: str
     return name
 
 
-def start(keys: Sequence[str], title: str) -> str:
+def start(keys: Sequence[str], title: str, *, beyond_limits: bool = False) -> str:
     """Put a backfill of these scenes into the instance of DAGSTER_HOME; its name."""
     with instance() as there:
-        return launch(there, keys, title)
+        return launch(there, keys, title, beyond_limits=beyond_limits)
 
 
 def failed(keys: Sequence[str]) -> list[str]:
@@ -123,9 +128,17 @@ def _batch(there: dg.DagsterInstance, given: PartitionBackfill) -> Batch:
         for status in dg.DagsterRunStatus
         if (count := there.get_runs_count(dg.RunsFilter(tags=of_it, statuses=[status])))
     }
-    paused = given.tags.get(PAUSED) == "yes"
-    state = "paused" if paused and given.status != BulkActionStatus.CANCELING else given.status.value.lower()
+    state = "paused" if _is_paused(given) else given.status.value.lower()
     return Batch(given.backfill_id, given.title or "", state, _size(given), given.backfill_timestamp, runs)
+
+
+def _is_paused(given: PartitionBackfill) -> bool:
+    held = given.status == BulkActionStatus.REQUESTED and given.tags.get(PAUSED) == _HELD
+    return held or _is_halfway(given)
+
+
+def _is_halfway(given: PartitionBackfill) -> bool:
+    return given.status == BulkActionStatus.CANCELED and given.tags.get(PAUSED) == _HALFWAY
 
 
 def _size(given: PartitionBackfill) -> int:
@@ -150,14 +163,18 @@ def pause(name: str, tell: Callable[[str], None] = lambda _: None) -> int:
     """
     Let no further run of a backfill begin; those that run go on to their end. How many wait.
 
-    Runs that are in the queue stay there with a tag that blocks them; if the daemon is still putting others into the
-    queue, the backfill is marked as canceled, at which the daemon stops and keeps the list of the rest.
+    Runs that are in the queue stay there with a tag that blocks them. The backfill is marked as canceled meanwhile, at
+    which the daemon stops putting others into the queue and keeps the list of the rest. If there is no rest it is in
+    progress again, with a tag that says so, and the web page can cancel it.
     """
     with instance() as there:
+        _sees_tag(there)
         given = _named(there, name)
-        if given.status != BulkActionStatus.REQUESTED:
+        if given.status != BulkActionStatus.REQUESTED and not _is_halfway(given):
             raise UsageError(f"backfill {name} is {given.status.value.lower()}: there is nothing to pause")
-        there.update_backfill(given._replace(tags={**given.tags, PAUSED: "yes"}, status=BulkActionStatus.CANCELED))
+        if _is_paused(given) and not _is_halfway(given):
+            raise UsageError(f"backfill {name} is paused already")
+        _mark(there, given, BulkActionStatus.CANCELED, _HALFWAY)
         held, quiet = 0, 0
         for _ in range(_LOOKS):
             more = _hold(there, name, "yes")
@@ -166,7 +183,32 @@ def pause(name: str, tell: Callable[[str], None] = lambda _: None) -> int:
                 break
             tell(f"{held} runs in the queue are held")
             time.sleep(_SETTLE)
-        return held + len(_named(there, name).submitting_run_requests)
+        given = _named(there, name)
+        if _all_are_queued(given) and _is_halfway(given):
+            _mark(there, given, BulkActionStatus.REQUESTED, _HELD)
+        return held + len(given.submitting_run_requests)
+
+
+def _sees_tag(there: dg.DagsterInstance) -> None:
+    """UsageError if the instance would begin runs that are paused."""
+    queue = there.get_concurrency_config().run_queue_config
+    limits = queue.tag_concurrency_limits if queue else []
+    if not any((each["key"], each.get("value"), each["limit"]) == (PAUSED, "yes", 0) for each in limits):
+        raise UsageError(
+            f"the instance's dagster.yaml does not hold runs that are tagged {PAUSED}: take tag_concurrency_limits "
+            "from dagster_home/dagster.yaml of this package"
+        )
+
+
+def _all_are_queued(given: PartitionBackfill) -> bool:
+    data = given.asset_backfill_data
+    if data is None or given.submitting_run_requests:
+        return False
+    return not (data.target_subset - data.requested_subset).asset_keys
+
+
+def _mark(there: dg.DagsterInstance, given: PartitionBackfill, status: BulkActionStatus, paused: str) -> None:
+    there.update_backfill(given._replace(tags={**given.tags, PAUSED: paused}, status=status))
 
 
 def _hold(there: dg.DagsterInstance, name: str, value: str) -> int:
@@ -181,12 +223,12 @@ def resume(name: str) -> int:
     """Let a paused backfill go on. How many runs of it wait in the queue."""
     with instance() as there:
         given = _named(there, name)
-        if given.tags.get(PAUSED) != "yes":
+        if not _is_paused(given):
             raise UsageError(
                 f"backfill {name} is not paused; start those of its scenes anew that have no Jacobian: "
                 "stilt-assets backfill --from … --to … --status missing"
             )
-        there.update_backfill(given._replace(tags={**given.tags, PAUSED: "no"}, status=BulkActionStatus.REQUESTED))
+        _mark(there, given, BulkActionStatus.REQUESTED, "no")
         return _hold(there, name, "no")
 
 
@@ -194,6 +236,6 @@ def cancel(name: str) -> None:
     """End a backfill: the daemon takes its runs out of the queue and stops those that run, as in the web page."""
     with instance() as there:
         given = _named(there, name)
-        if given.status in BULK_ACTION_TERMINAL_STATUSES and given.tags.get(PAUSED) != "yes":
+        if given.status in BULK_ACTION_TERMINAL_STATUSES and not _is_halfway(given):
             raise UsageError(f"backfill {name} is {given.status.value.lower()} already")
-        there.update_backfill(given._replace(tags={**given.tags, PAUSED: "no"}, status=BulkActionStatus.CANCELING))
+        _mark(there, given, BulkActionStatus.CANCELING, "no")

@@ -26,7 +26,7 @@ KEYS, TO_RUN = "scenes", "to_run"  # metadata: keys of a day's scenes, and those
 class RetrievalsConfig(dg.Config):
     """What is done about the scenes of the days."""
 
-    scenes: str = "missing"  # which of them run afterwards: none, missing (those without a Jacobian) or all
+    scenes: str = "missing"  # which of them run afterwards: none, missing (without a Jacobian of the last issue) or all
     target: str | None = None  # of this target only
 
 
@@ -44,7 +44,11 @@ def retrievals(
     settings: dg.ResourceParam[Settings],
     store: dg.ResourceParam[Store],
 ) -> None:
-    """Retrieval files of a day, with their scenes registered. All days of a range are one run."""
+    """
+    Retrieval files of a day, with their scenes registered. All days of a range are one run.
+
+    `scenes`: keys of the day's scenes; `to_run`: those that the sensor `days_to_scenes` makes a backfill of.
+    """
     first, last = (date.fromisoformat(key) for key in context.partition_key_range)
     with in_one_line():
         if config.scenes not in ("none", "missing", "all"):
@@ -64,9 +68,9 @@ def retrievals(
         context.add_asset_metadata(
             {"count": len(keys), KEYS: keys, TO_RUN: wanted[config.scenes]}, partition_key=f"{day}"
         )
-    refused = [one.line for one in taken if one.note.state == "refused"]
-    for line in refused:
-        context.log.warning(line)
+    for one in taken:
+        if one.note.state == "refused":
+            context.log.warning(one.line)
 
 
 scene_catalog = dg.AssetSpec(

@@ -55,7 +55,11 @@ def arrivals(context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Set
     if found.trouble:
         context.log.error(found.trouble)
     runs = [dg.RunRequest(run_key=each.run_key, partition_key=each.key, tags=_TAGS) for each in found.asked]
-    said = f"{len(found.taken)} files taken in, {found.waiting} wait; {flying} runs of arrived scenes wait or run"
+    aside = sum(one.note.state == "refused" for one in found.taken)
+    said = (
+        f"{len(found.taken) - aside} files taken in, {aside} set aside, {found.waiting} wait; "
+        f"{flying} runs of arrived scenes wait or run"
+    )
     return dg.SensorResult(
         run_requests=runs or None,
         skip_reason=None if runs else dg.SkipReason(found.trouble or said),
@@ -80,6 +84,7 @@ def days_to_scenes(context: dg.SensorEvaluationContext):
         done.append(event)
     if not done:
         return dg.SkipReason("days are being listed")
+    count = 0
     for run_id, days in by_run.items():
         told = [event.asset_materialization.metadata for event in days if event.asset_materialization]
         wanted = [each[TO_RUN].value for each in told if TO_RUN in each]
@@ -89,9 +94,9 @@ def days_to_scenes(context: dg.SensorEvaluationContext):
             name = f"{run_id[:8]}-{days[0].storage_id}"  # the same when a tick that died is repeated
             backfill.launch(context.instance, keys, f"Scenes of {first} to {last}", name)
             context.log.info(f"{len(keys)} scenes of {first} to {last} wait as backfill {name}")
-    events = done
-    context.update_cursor(str(events[-1].storage_id))
-    return dg.SkipReason(f"{len(events)} days were turned into scenes")
+            count += len(keys)
+    context.update_cursor(str(done[-1].storage_id))
+    return dg.SkipReason(f"{len(done)} days were listed, {count} of their scenes run as backfills")
 
 
 def _has_ended(instance: dg.DagsterInstance, run_id: str) -> bool:

@@ -8,7 +8,7 @@ passes from step to step but their names, so each may run in a process or on a m
 import dagster as dg
 
 from stilt_assets import shard as shards
-from stilt_assets.budget import hold_to
+from stilt_assets.defs.limits import hold
 from stilt_assets.defs.metadata import RETRIES, facts_of, in_one_line, particles_per_second
 from stilt_assets.plan import Footprints
 from stilt_assets.preview import preview_of
@@ -24,7 +24,6 @@ class FootprintsConfig(dg.Config):
     """How a scene's footprints are made, this time."""
 
     retry_failed: bool = False  # run pixels again that failed, whatever the reason
-    beyond_limits: bool = False  # run whatever the limits of the settings say
 
 
 @dg.op(ins={"ready": dg.In(dg.Nothing)}, out=dg.DynamicOut(dg.Nothing), retry_policy=RETRIES)
@@ -38,8 +37,7 @@ def plan(
     with in_one_line():
         desk = desk_of(context.partition_key, settings, store)
         weighed = preview_of(desk, retry_failed=config.retry_failed)
-        if not config.beyond_limits:
-            hold_to(weighed, settings, "scene", context.partition_key)
+        hold(context, desk, lambda: weighed)
         left = shards.plan_footprints(desk, retry_failed=config.retry_failed, expected=weighed.expected)
         mover = Footprints.of(desk).mover
     context.log.info(f"{weighed.cpu_hours:.3g} CPU hours expected; {weighed.cost_told}")

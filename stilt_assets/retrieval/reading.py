@@ -137,5 +137,6 @@ def _product(path: Path, name: str) -> tuple[ModuleType, str]:
 
 
 def _in_a_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    text = " ".join(str(told).split()) or type(error).__name__
     return text if len(text) <= 200 else f"{text[:200]}…"
