@@ -50,7 +50,10 @@ MUTANTS = (
     ),
     Mutant("turbulence starts at 0", "engine.py", "stream, flight.ratio[i] = normal(stream)", "flight.ratio[i] = 0.0"),
     Mutant(
-        "gusts start at 0", "engine.py", "flight.gust_x[i] = sigma * chance", "flight.gust_x[i] = 0.0 * sigma * chance"
+        "gusts start at 0",
+        "engine.py",
+        "kept = MEMORY * sigma_u if age == 0 else MEMORY",
+        "kept = 0.0 * sigma_u if age == 0 else MEMORY",
     ),
     Mutant(
         "every particle passes from layer to layer",

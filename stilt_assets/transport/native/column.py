@@ -69,7 +69,8 @@ def _above(levels, k, out):
     """A level above the data, from the one below it."""
     for field in range(COLUMN):
         out[field, k] = out[field, k - 1]
-    out[OMEGA, k] *= 0.5
     virtual = out[T, k] * (1.0 + VIRTUAL * out[Q, k])
     out[P, k] -= out[P, k] * GRAVITY * (levels[k] - levels[k - 1]) / (GAS * virtual)
     out[Q, k] *= out[P, k - 1] / out[P, k]
+    lighter = out[P, k] / out[P, k - 1] * virtual / (out[T, k] * (1.0 + VIRTUAL * out[Q, k]))
+    out[OMEGA, k] *= 0.5 * lighter  # w in m s-1 is halved

@@ -25,7 +25,7 @@ from stilt_assets.transport.native.fields import TERRAIN, fields_of
 from stilt_assets.transport.native.geometry import projection_of
 from stilt_assets.transport.native.layout import LEAST_MIXED_LAYER, LEVELS, TURBULENCE, WIND, Decoded
 
-CODE = "1"
+CODE = "2"
 _PAGE = 4096
 _ARRAYS = ("wind", "pressure", "turbulence", "extra", "mixed_layer", "terrain")
 

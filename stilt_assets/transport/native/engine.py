@@ -5,7 +5,7 @@ All particles of one receptor go back by one minute at a time, in place; nothing
 does so. Directions are those of the grid, times are minutes since 1970, heights are zeta (see `layout`).
 """
 
-from math import exp, sqrt
+from math import exp, floor, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +37,7 @@ HORIZONTAL = 0.5  # share of the vertical variance that each horizontal directio
 MEMORY = exp(-60.0 / 10800.0)  # of horizontal turbulence, a minute later: `hscale`
 FRESH = sqrt(1.0 - MEMORY * MEMORY)
 MOLAR_MASS = 0.02886  # kg mol-1
+_PRINTED = 1000.0  # per m s-1: steps of the sigma_w that hycs_std prints, and that near-field corrections are made of
 EARTH = ("lon", "lat", "per_x", "per_y", "bend_x_lon", "bend_x_lat", "bend_y_lon", "bend_y_lat")
 LON, LAT, PER_X, PER_Y, BEND_X, _, BEND_Y, _ = range(len(EARTH))  # PER: cells per minute of a wind of 1 m s-1
 
@@ -49,7 +50,7 @@ class Flight(NamedTuple):
     y: Numbers  # rows
     zeta: Numbers
     ratio: Numbers  # w'/sigma_w
-    gust_x: Numbers  # m s-1
+    gust_x: Numbers  # m s-1; at the release a share of what the first minute's end has
     gust_y: Numbers
     lon: Numbers  # degrees
     lat: Numbers
@@ -59,7 +60,7 @@ class Flight(NamedTuple):
     foot: Numbers  # ppm m2 s µmol-1, before the near-field correction
     samt: Numbers  # share of the minute below SURFACE_SHARE of the mixed layer
     mlht: Numbers  # m above ground
-    sigw: Numbers  # m s-1
+    sigw: Numbers  # m s-1, in steps of _PRINTED
     tlgr: Numbers  # s
 
 
@@ -129,11 +130,8 @@ def start(met, flight, i, seed, longitude, latitude, height, minute):
     flight.lon[i], flight.lat[i], flight.zagl[i] = longitude, latitude, height
     stream = stream_of(uint64(seed), uint64(i), uint64(RELEASE))
     stream, flight.ratio[i] = normal(stream)
-    sigma = horizontal_sigma(met, place, moment, zeta)
-    stream, chance = normal(stream)
-    flight.gust_x[i] = sigma * chance
-    stream, chance = normal(stream)
-    flight.gust_y[i] = sigma * chance
+    stream, flight.gust_x[i] = normal(stream)
+    stream, flight.gust_y[i] = normal(stream)
     flight.flies[i] = 1
     return True
 
@@ -215,15 +213,17 @@ def move(met, flight, i, seed, age, now, before):
             below += low
             foot += low / (depth * air_below(met, place, moment, SURFACE_SHARE * column.height / depth))
     sigma_u = horizontal_sigma(met, place, before, zeta)
+    kept = MEMORY * sigma_u if age == 0 else MEMORY
     stream, chance = normal(stream)
-    flight.gust_x[i] = MEMORY * flight.gust_x[i] + FRESH * sigma_u * chance
+    flight.gust_x[i] = kept * flight.gust_x[i] + FRESH * sigma_u * chance
     stream, chance = normal(stream)
-    flight.gust_y[i] = MEMORY * flight.gust_y[i] + FRESH * sigma_u * chance
+    flight.gust_y[i] = kept * flight.gust_y[i] + FRESH * sigma_u * chance
     x -= flight.gust_x[i] * over_ground(met, met.earth, place, PER_X)
     y -= flight.gust_y[i] * over_ground(met, met.earth, place, PER_Y)
     flight.x[i], flight.y[i], flight.zeta[i], flight.ratio[i] = x, y, zeta, ratio
     flight.foot[i], flight.samt[i] = foot * (60.0 * MOLAR_MASS), below
-    flight.mlht[i], flight.sigw[i], flight.tlgr[i] = mixed, sigma, scale * 60.0
+    flight.mlht[i], flight.tlgr[i] = mixed, scale * 60.0
+    flight.sigw[i] = floor(sigma * _PRINTED + 0.5) / _PRINTED
     tell(met, flight, i, before)
     return 1
 
