@@ -7,6 +7,7 @@ of code and model. A scene's record, `scene.json`, keeps every recipe, so that t
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Any
 from stilt_assets.errors import DamagedError, UnknownSceneError, UsageError
 from stilt_assets.store import Store
 
+IMAGE_VARIABLE = "STILT_ASSETS_IMAGE"  # name and digest of the container image that a deployment runs
 STAGES = ("pixels", "meteorology", "particles", "footprints", "jacobian")
 _PARTS = ("retrieval", "current", "results", "superseded", "under_way")
 _RESULT = re.compile(rf"({'|'.join(STAGES)})-[0-9a-f]{{12}}", re.ASCII)  # one folder's name, never a path
@@ -141,9 +143,18 @@ class Record:
         if not recipe.made_from["widened"]:
             self.widened.setdefault(recipe.id, why)
 
-    def finish(self, recipe: Recipe, summary: Mapping[str, Any]) -> None:
-        """Make a result the current one of its stage and say what differs from the one before."""
-        self.begin(recipe)["summary"] = dict(summary)
+    def finish(self, recipe: Recipe, summary: Mapping[str, Any], *, made: bool = True) -> None:
+        """
+        Make a result the current one of its stage and say what differs from the one before.
+
+        A container's image is named beside what it made; it is no part of what a result is.
+        """
+        entry = self.begin(recipe)
+        if made:
+            entry.pop("image", None)
+            if image := os.environ.get(IMAGE_VARIABLE):
+                entry["image"] = image
+        entry["summary"] = dict(summary)
         self.changed |= {recipe.stage, recipe.name}
         if recipe.stage == "footprints":
             self.go_under_way("")

@@ -174,7 +174,7 @@ def close_footprints(desk: Desk) -> Done:
     told = digest(json.dumps([[row["pixel"], row["status"], row["reason"]] for row in outcomes]))
     entry, trust = desk.record.begin(made.recipe), made.trust
     if _is_closed(desk, made, told) and entry["summary"].get("guard") == trust.get("guard"):
-        desk.record.finish(made.particles, desk.record.results[made.particles.name]["summary"])
+        desk.record.finish(made.particles, desk.record.results[made.particles.name]["summary"], made=False)
         return as_before(desk, made.recipe, started)
     entry["digests"] = {"outcomes": told}
     entry["closed"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S+00:00}"
