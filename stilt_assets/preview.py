@@ -170,8 +170,8 @@ def _todo(
         return todo, weather_ahead(desk, pixels.need, known.sizes, asked)
     packs = made.cut()
     left, again = to_do(made, packs, retry_failed=retry_failed)
-    waiting = {number: made.packs.left(number, packs[number].tolist()) for number in left} | again
-    kept = {number for number in waiting if made.packs.keeper(number)}
+    waiting = (made.packs.left({number: packs[number].tolist() for number in left}) if left else {}) | again
+    kept = made.packs.keepers(waiting) if waiting else {}
     gridded = sum(len(pixels) for number, pixels in waiting.items() if number in kept)
     followed = sum(map(len, waiting.values())) - gridded
     if waiting or "summary" not in made.entry:

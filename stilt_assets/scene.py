@@ -168,8 +168,9 @@ class Record:
     def save(self, store: Store) -> None:
         """Write `scene.json`, if it differs, with what another process has put there meanwhile."""
         path = store.record(self.key)
-        if store.exists(path):
-            self._take_over(load_record(store, self.key))
+        before = store.read_if_there(path)
+        if before is not None:
+            self._take_over(_record_in(before, path, self.key))
         scene = self.scene
         content = {
             "scene": self.key,
@@ -185,7 +186,7 @@ class Record:
             "distrusted": self.distrusted,
         }
         data = (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
-        if not store.exists(path) or store.read(path) != data:
+        if before != data:
             store.write(path, data)
 
     def _take_over(self, there: "Record") -> None:
@@ -207,11 +208,12 @@ def load_record(store: Store, key: str) -> Record:
     """A registered scene's record. UnknownSceneError if there is none, DamagedError if it is none."""
     Scene.from_key(key)
     path = store.record(key)
-    if not store.exists(path):
+    content = store.read_if_there(path)
+    if content is None:
         raise UnknownSceneError(
             f"scene '{key}' is not in the store {store}; register it with: stilt-assets scenes add FILE"
         )
-    return _record_in(store.read(path), path, key)
+    return _record_in(content, path, key)
 
 
 def load_records(store: Store, keys: Sequence[str], *, sound_only: bool = False) -> list[Record]:

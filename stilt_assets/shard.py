@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from stilt_assets import pack
 from stilt_assets.agreement import Judgement
 from stilt_assets.errors import DamagedError, MeteorologyGapError, NoArchiveError
 from stilt_assets.guard import compare
@@ -26,6 +25,7 @@ from stilt_assets.recipes import Desk
 from stilt_assets.result import Done, as_before, finish, mending
 from stilt_assets.scene import digest
 from stilt_assets.stages import make_meteorology
+from stilt_assets.whole import summary_of
 from stilt_assets.workers import Progress, run_packs
 
 
@@ -185,7 +185,7 @@ def close_footprints(desk: Desk) -> Done:
     verdict = made.judged(outcomes)
     crop = {"crop_was_large_enough": verdict.enough, "crop": verdict.line}
     expected = {"seconds_expected": entry["expected"]["seconds"]} if "expected" in entry else {}
-    return finish(desk, made.recipe, pack.summary_of(outcomes) | expected | size | crop | trust, started)
+    return finish(desk, made.recipe, summary_of(outcomes) | expected | size | crop | trust, started)
 
 
 def _is_closed(desk: Desk, made: Footprints, outcomes: str) -> bool:

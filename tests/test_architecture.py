@@ -12,7 +12,19 @@ import stilt_assets
 
 HOUSE = Path(stilt_assets.__file__).parent
 FILES = {path.relative_to(HOUSE).as_posix(): path for path in sorted(HOUSE.rglob("*.py"))}
-GROUND = ("disk", "errors", "faults", "filesystem", "grid", "plain_yaml", "reasons", "scratch", "settings", "store")
+GROUND = (
+    "bucket",
+    "disk",
+    "errors",
+    "faults",
+    "filesystem",
+    "grid",
+    "plain_yaml",
+    "reasons",
+    "scratch",
+    "settings",
+    "store",
+)
 FLOW = [
     word.strip()
     for line in (stilt_assets.__doc__ or "").splitlines()

@@ -38,10 +38,10 @@ def run_scene(desk, *, retry_failed: bool = False) -> str:
     from stilt_assets import stages
     from stilt_assets.difference import tell_difference
     from stilt_assets.jacobian import NAME
-    from stilt_assets.pack import read_outcomes
     from stilt_assets.preview import preview_of
     from stilt_assets.quality import few_pixels_lost, jacobian_is_physical
     from stilt_assets.shard import make_footprints
+    from stilt_assets.whole import read_outcomes
 
     _tell(stages.make_pixels(desk))
     _tell(stages.make_meteorology(desk, say))

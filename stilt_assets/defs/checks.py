@@ -8,7 +8,6 @@ from stilt_assets.defs.assets import footprints, jacobian
 from stilt_assets.defs.metadata import checked, in_one_line
 from stilt_assets.guard import judgement_of
 from stilt_assets.jacobian import NAME
-from stilt_assets.pack import read_outcomes
 from stilt_assets.quality import crop_was_large_enough as _crop_was_large_enough
 from stilt_assets.quality import few_pixels_lost as _few_pixels_lost
 from stilt_assets.quality import jacobian_is_physical as _jacobian_is_physical
@@ -17,6 +16,7 @@ from stilt_assets.quality import no_gaps as _no_gaps
 from stilt_assets.recipes import Desk, desk_of
 from stilt_assets.settings import Settings
 from stilt_assets.store import Store
+from stilt_assets.whole import read_outcomes
 
 
 def _outcomes(desk: Desk) -> list[dict[str, Any]]:
