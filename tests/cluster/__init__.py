@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from cluster.faults import RUN, Faults, PodFault, RequestFault
 from cluster.kubelet import Kubelet, clear, who_is
 from cluster.objects import Object, Objects

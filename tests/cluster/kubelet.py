@@ -195,7 +195,7 @@ class Kubelet:
         return process
 
     def _wait(self, pod: Object, process: Process, fault: PodFault | None) -> str:
-        """Wait for the end of a pod's process, or bring it about; what has become of it, if it did not end by itself."""
+        """Wait for the end of a pod's process, or bring it about; its fate, if it did not end by itself."""
         fate = ""
         while not process.ended.wait(_LOOK):
             if fault and not fate and self._says(pod, fault.after):

@@ -112,7 +112,7 @@ def now() -> str:
 def taken(given: Object, labels: str, fields: str) -> bool:
     """Whether a label selector and a field selector take an object."""
     said: Mapping[str, str] = given["metadata"].get("labels") or {}
-    return all(_holds(term, lambda name: said.get(name)) for term in _terms(labels)) and all(
+    return all(_holds(term, said.get) for term in _terms(labels)) and all(
         _holds(term, lambda name: _at(given, name)) for term in _terms(fields)
     )
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import kubernetes_validate
+
 from cluster.objects import Object, RefusedError
 
 SCHEMAS = "1.33"  # the latest that kubernetes-validate brings

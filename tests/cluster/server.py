@@ -93,11 +93,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.name:
             self._note("get")
             found = objects.get(self.kind, self.namespace, self.name)
-            return self._say(200, self._log(found) if self.part == "log" else self._typed(found))
-        if self.query.get("watch") in ("true", "1", "True"):
+            self._say(200, self._log(found) if self.part == "log" else self._typed(found))
+        elif self.query.get("watch") in ("true", "1", "True"):
             self._note("watch")
-            return self._watch()
-        self._note("list")
+            self._watch()
+        else:
+            self._note("list")
+            self._list()
+
+    def _list(self) -> None:
+        objects = self.server.objects
         selectors = (self.query.get("labelSelector", ""), self.query.get("fieldSelector", ""))
         found = [self._typed(each) for each in objects.list(self.kind, self.namespace, *selectors)]
         metadata = {"resourceVersion": str(objects.version)}
@@ -135,7 +140,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if fault and fault.answer == "503":
             raise RefusedError(503, "ServiceUnavailable", "the server is currently unable to handle the request")
         if fault and fault.answer == "drop":
-            return self._drop()
+            self._drop()
+            return
         made = self._create()
         if fault:
             raise RefusedError(500, "InternalError", "etcdserver: request timed out")
