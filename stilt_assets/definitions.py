@@ -1,11 +1,13 @@
 """What does the code location hold? Room by room."""
 
 import os
+from importlib.util import find_spec
 
 import dagster as dg
 
-from stilt_assets.defs import analysis, assets, checks, retrievals, schedules, sensors
+from stilt_assets.defs import alerts, analysis, assets, checks, retrievals, schedules, sensors
 from stilt_assets.defs.resources import SettingsResource, StoreResource
+from stilt_assets.errors import UsageError
 
 EXECUTORS = {
     # A scene's steps follow one another, and a shard brings its own processes: a process per step only costs.
@@ -19,6 +21,24 @@ EXECUTORS = {
         name="multiprocess",
     ),
 }
+_VARIABLE = "STILT_ASSETS_EXECUTOR"
+_KUBERNETES = (
+    "kubernetes"  # not in the table: its libraries cost each process 4 s, and are no part of every installation
+)
+
+
+def executor_named(name: str) -> dg.ExecutorDefinition:
+    """The executor of that name. UsageError if there is none, or if its libraries are not installed."""
+    if name == _KUBERNETES:
+        if find_spec("dagster_k8s") is None:
+            raise UsageError(f"{_VARIABLE} is {name}, which needs: pip install 'stilt-assets[kubernetes]'")
+        from stilt_assets.defs.kubernetes import kubernetes_executor
+
+        return kubernetes_executor
+    if name not in EXECUTORS:
+        raise UsageError(f"{_VARIABLE} is '{name}'; it is one of {', '.join([*EXECUTORS, _KUBERNETES])}")
+    return EXECUTORS[name]
+
 
 defs = dg.Definitions(
     assets=[
@@ -31,7 +51,7 @@ defs = dg.Definitions(
     ],
     # For `dagster job launch`: the implicit job of all assets has no partitions in common.
     jobs=[dg.define_asset_job("scene", dg.AssetSelection.groups(assets.GROUP))],
-    sensors=[sensors.arrivals, sensors.days_to_scenes, analysis.analysis_arrived],
+    sensors=[sensors.arrivals, sensors.days_to_scenes, analysis.analysis_arrived, alerts.alerts],
     schedules=schedules.grid_schedules(),
     asset_checks=[
         checks.few_pixels_lost,
@@ -41,5 +61,5 @@ defs = dg.Definitions(
         checks.jacobian_is_physical,
     ],
     resources={"settings": SettingsResource(), "store": StoreResource()},
-    executor=EXECUTORS[os.environ.get("STILT_ASSETS_EXECUTOR", "in_process")],
+    executor=executor_named(os.environ.get(_VARIABLE, "in_process")),
 )

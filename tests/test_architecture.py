@@ -34,6 +34,7 @@ FLOW = [
 ]
 DOORS = {  # through which a command reaches an instance of Dagster
     "stilt_assets.defs.partitions.add_to_instance",
+    "stilt_assets.defs.metrics.queue",
     *(f"stilt_assets.defs.backfill.{act}" for act in ("start", "failed", "batches", "pause", "resume", "cancel")),
 }
 LINES_PER_FILE = 320
