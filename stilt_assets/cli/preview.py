@@ -65,7 +65,7 @@ def _one(key: str, settings, store, retry_failed: bool, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
     else:
-        _print(_of_one(facts, settings))
+        _print(_of_one(found, facts, settings))
 
 
 def _prior(settings) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def _print(rows: list[tuple[str, str]]) -> None:
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
-def _of_one(facts: dict[str, Any], settings) -> list[tuple[str, str]]:
+def _of_one(found, facts: dict[str, Any], settings) -> list[tuple[str, str]]:
     dropped = ", ".join(f"{count} {reason}" for reason, count in facts["dropped"].items() if count)
     weather = facts["weather"]
     files = f"{len(weather['files'])} files" + (f" ({', '.join(weather['files'][:3])} …)" if weather["files"] else "")
@@ -92,6 +92,7 @@ def _of_one(facts: dict[str, Any], settings) -> list[tuple[str, str]]:
         ("pixels", f"{facts['pixels']} kept" + (f"; dropped: {dropped}" if dropped else "")),
         ("to run", _to_run(facts)),
         *_amounts(facts, settings),
+        ("a pod", f"{found.pods['run_shard'].line} for a shard, on a cluster"),
         ("meteorology", weather["missing"] or f"{weather['product']}: {state}; {size}"),
         (
             "information",
