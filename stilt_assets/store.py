@@ -40,6 +40,7 @@ class Store:
     """A folder or URL (`gs://…`, `s3://…`) below which all results lie."""
 
     root: str
+    staged: bool = False  # whether files of a folder that other machines see too are copied before programs read them
 
     def __repr__(self) -> str:
         return f"Store({redacted(self.root)!r})"
@@ -275,7 +276,7 @@ class Store:
     @contextmanager
     def local(self, path: str) -> Iterator[Path]:
         """A file as a path of this machine, for programs that read only those: one copy for all processes."""
-        if self.is_local:
+        if self.is_local and not self.staged:
             yield self._here(path)
             return
         size = int(self._do("measuring", path, lambda: self.fs.info(path)["size"]))
