@@ -1,5 +1,6 @@
 """Which runs failed since the last look, why, and who does what about it?"""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ _AT_ONCE = 200  # failures that one look reads, at most
 _MANY = 5  # failures of one reason that one look tells one by one
 _SHOWN = 10  # scenes that a line names
 _LINE = 300  # characters
+_OF_A_POD = re.compile(r"failed health check: (\w+): (.*)", re.DOTALL)  # as our executor on Kubernetes tells it
 _BY_CHECK = {"few_pixels_lost": "pixels_lost", "jacobian_is_physical": "not_physical"}
 
 
@@ -101,7 +103,8 @@ def _why(instance: dg.DagsterInstance, run_id: str) -> tuple[str, str]:
         error = root
         while error.cause:
             error = error.cause
-        return "", error.message
+        pod = _OF_A_POD.search(error.message)
+        return (pod[1], pod[2]) if pod and pod[1] in REASONS else ("", error.message)
     ends = [event for event in events if event.event_type == _FAILED]
     return "", (ends[-1].message if ends else "") or "Dagster tells no cause"
 
