@@ -194,3 +194,62 @@ def offline_chart(chart: Path, folder: Path) -> Path:
         schema["$defs"] = definitions | schema.get("$defs", {})
         file.write_text(json.dumps(schema).replace("/api/_definitions.json#/$defs/", "#/$defs/"))
     return folder
+
+
+# ---- what Dagster makes of it
+
+
+def snake(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def snaked(value: Any) -> Any:
+    """Values of the chart as Dagster's own configuration names them; what is empty is left out, as the chart does."""
+    if isinstance(value, dict):
+        return {snake(name): snaked(each) for name, each in value.items() if each not in (None, [], {})}
+    return [snaked(each) for each in value] if isinstance(value, list) else value
+
+
+def instance_of(values: dict[str, Any], namespace: str) -> dict[str, Any]:
+    """The parts of dagster.yaml that the chart writes from values of the same names."""
+    daemon, given = values["dagsterDaemon"], values["runLauncher"]["config"]["k8sRunLauncher"]
+    raw = given["runK8sConfig"]  # of Kubernetes, whose own names stay
+    launcher = {snake(name): each for name, each in given.items() if name not in {"envConfigMaps", "runK8sConfig"}}
+    logs = values["computeLogManager"]
+    ((_, settings),) = logs["config"].items()
+    kind, queue = logs["type"], daemon["runCoordinator"]["config"]["queuedRunCoordinator"]
+    home = {"GCSComputeLogManager": "dagster_gcp.gcs.compute_log_manager"}
+    return {
+        "run_launcher": {
+            "module": "dagster_k8s",
+            "class": values["runLauncher"]["type"],
+            "config": launcher
+            | {
+                "load_incluster_config": True,
+                "job_namespace": namespace,
+                "service_account_name": values["serviceAccount"]["name"],
+                "dagster_home": values["global"]["dagsterHome"],
+                "instance_config_map": values["global"]["dagsterInstanceConfigMap"],
+                "postgres_password_secret": values["global"]["postgresqlSecretName"],
+                "env_config_maps": [each["name"] for each in given["envConfigMaps"]],
+                "run_k8s_config": {snake(name): each for name, each in raw.items()},
+            },
+        },
+        "run_coordinator": {
+            "module": "dagster.core.run_coordinator",
+            "class": daemon["runCoordinator"]["type"],
+            "config": snaked(queue),
+        },
+        "compute_logs": {
+            "module": home.get(kind, "dagster.core.storage.local_compute_log_manager"),
+            "class": kind,
+            "config": snaked(settings),
+        },
+        **{snake(name): snaked(daemon[name]) for name in ("runMonitoring", "runRetries", "sensors", "backfills")},
+        **{
+            name: {snake(key): each for key, each in snaked(values[name]).items() if key != "enabled"}
+            for name in ("retention", "concurrency")
+        },
+        "telemetry": values["telemetry"],
+        **values["additionalInstanceConfig"],
+    }
