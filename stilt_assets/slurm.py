@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -23,6 +23,7 @@ import numpy as np
 from stilt_assets.errors import SlurmError, StoppedError
 from stilt_assets.faults import in_words
 from stilt_assets.plan import Footprints
+from stilt_assets.pod import requests_of_scene
 from stilt_assets.recipes import Desk
 from stilt_assets.settings import SlurmSettings, load_slurm
 from stilt_assets.shard import Here, Runner, Shard, shards_of
@@ -117,9 +118,15 @@ class _Watch:
         parts = np.array_split(numbers, min(self.desk.settings.packs.shards, len(numbers)))
         shards = [Shard(int(part[0]), int(part[-1])).name for part in parts]
         script = script_of(self.chosen, self.desk.record.key, shards)
-        words = options_of(self.chosen, self.name, len(shards), self.folder)
+        words = options_of(self.chosen, self.name, len(shards), self.folder, self.chosen.memory or self._memory())
         number = _asked("sbatch", ["--parsable", *words], script).strip()
         _log.info("%s: %d jobs submitted as %s", self.desk.record.key, len(shards), number)
+
+    def _memory(self) -> int:
+        """MiB of a job, as the scene needs it with a worker on each core."""
+        packs = self.desk.settings.packs.model_copy(update={"workers": self.chosen.cpus})
+        desk = replace(self.desk, settings=self.desk.settings.model_copy(update={"packs": packs}))
+        return -(-requests_of_scene(desk)["run_shard"].memory // 2**20)
 
     def _wait(self) -> None:
         """Until no job of ours waits or runs."""
@@ -158,11 +165,11 @@ class _Watch:
         return f"; {logs[-1]}: {last[:_LINE]}"
 
 
-def options_of(chosen: SlurmSettings, name: str, tasks: int, logs: Path) -> list[str]:
-    """Options of sbatch for an array of so many tasks."""
+def options_of(chosen: SlurmSettings, name: str, tasks: int, logs: Path, memory: int) -> list[str]:
+    """Options of sbatch for an array of so many tasks, with so many MiB of memory each."""
     given = {"partition": chosen.partition, "account": chosen.account, "qos": chosen.qos}
     given |= {"constraint": chosen.constraint, "time": chosen.time, "cpus-per-task": chosen.cpus}
-    given |= {"mem": chosen.memory and f"{chosen.memory}M", "job-name": name, "nodes": 1, "ntasks": 1}
+    given |= {"mem": f"{memory}M", "job-name": name, "nodes": 1, "ntasks": 1}
     given |= {
         "array": f"0-{tasks - 1}" + (f"%{chosen.at_once}" if chosen.at_once else ""),
         # To the script alone, which becomes the program: it stops at the next pixel.
