@@ -5,8 +5,8 @@ from importlib.util import find_spec
 
 import dagster as dg
 
-from stilt_assets.defs import alerts, analysis, assets, checks, retrievals, schedules, sensors
-from stilt_assets.defs.resources import SettingsResource, StoreResource
+from stilt_assets.defs import alerts, analysis, assets, checks, retention, retrievals, schedules, sensors
+from stilt_assets.defs.resources import RunnerResource, SettingsResource, StoreResource
 from stilt_assets.errors import UsageError
 
 EXECUTORS = {
@@ -20,6 +20,8 @@ EXECUTORS = {
         },
         name="multiprocess",
     ),
+    # One step submits the packs of a scene as a job array and waits for it: nodes need no Dagster and no database.
+    "slurm": dg.in_process_executor,
 }
 _VARIABLE = "STILT_ASSETS_EXECUTOR"
 _KUBERNETES = (
@@ -50,9 +52,9 @@ defs = dg.Definitions(
         retrievals.scene_catalog,
     ],
     # For `dagster job launch`: the implicit job of all assets has no partitions in common.
-    jobs=[dg.define_asset_job("scene", dg.AssetSelection.groups(assets.GROUP))],
+    jobs=[dg.define_asset_job("scene", dg.AssetSelection.groups(assets.GROUP)), retention.prune],
     sensors=[sensors.arrivals, sensors.days_to_scenes, analysis.analysis_arrived, alerts.alerts],
-    schedules=schedules.grid_schedules(),
+    schedules=[*schedules.grid_schedules(), retention.prune_daily],
     asset_checks=[
         checks.few_pixels_lost,
         checks.crop_was_large_enough,
@@ -60,6 +62,10 @@ defs = dg.Definitions(
         checks.no_gaps,
         checks.jacobian_is_physical,
     ],
-    resources={"settings": SettingsResource(), "store": StoreResource()},
+    resources={
+        "settings": SettingsResource(),
+        "store": StoreResource(),
+        "runner": RunnerResource(executor=os.environ.get(_VARIABLE, "in_process")),
+    },
     executor=executor_named(os.environ.get(_VARIABLE, "in_process")),
 )

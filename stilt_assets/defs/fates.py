@@ -24,7 +24,7 @@ def fate_of(pods: Sequence[Any]) -> Fate:
         if any(each.reason == "OOMKilled" for each in ended):
             return Fate("pod_memory", "its pod needed more memory than it may have")
         if pod.status.reason:  # Evicted, Preempting, Terminated, NodeLost
-            return Fate("pod_lost", f"its pod was ended: {pod.status.reason}: {pod.status.message or 'no more is said'}")
+            return Fate("pod_lost", f"its pod was ended: {pod.status.reason}: {pod.status.message or 'no more said'}")
         if any(each.exit_code for each in ended):
             return Fate("pod_lost", f"its pod ended with {', '.join(str(each.exit_code) for each in ended)}")
     return Fate("pod_lost", "its pod is gone, with its node or by somebody's hand")

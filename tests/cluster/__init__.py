@@ -23,7 +23,7 @@ from cluster.kubelet import Kubelet, clear, who_is
 from cluster.objects import Object, Objects
 from cluster.server import Server
 
-__all__ = ["NAMESPACE", "RUN", "Cluster", "PodFault", "RequestFault", "cluster", "who_is"]
+__all__ = ["NAMESPACE", "RUN", "Cluster", "Object", "PodFault", "RequestFault", "cluster", "who_is"]
 NAMESPACE = "stilt"
 
 

@@ -74,6 +74,12 @@ class Objects:
             del self._kept[(kind, namespace, name)]
             return self._tell(kind, "DELETED", kept)
 
+    def forget(self, kind: str) -> None:
+        """Drop all objects of a kind."""
+        with self.told:
+            for namespace, name in [key[1:] for key in self._kept if key[0] == kind]:
+                self.delete(kind, namespace, name)
+
     def watch(self, kind: str, namespace: str, since: int, seconds: float) -> Iterator[Change]:
         """Changes after a version, as they come, for so long."""
         end = datetime.now(UTC).timestamp() + seconds
