@@ -20,6 +20,7 @@ from stilt_assets.settings.cluster import ClusterSettings
 from stilt_assets.settings.limits import CeilingSettings, InformationSettings, LimitSettings, PriceSettings
 from stilt_assets.settings.meteorology import ARCHIVES, MeteorologySettings
 from stilt_assets.settings.pixels import PixelSettings
+from stilt_assets.settings.retention import RetentionSettings
 from stilt_assets.settings.slurm import SlurmSettings
 from stilt_assets.settings.targets import (
     AggregateSettings,
@@ -47,6 +48,7 @@ __all__ = [
     "PackSettings",
     "PixelSettings",
     "PriceSettings",
+    "RetentionSettings",
     "Settings",
     "SimulationSettings",
     "SlurmSettings",
@@ -77,6 +79,7 @@ class Settings(Strict):
     keep: Literal["full", "core", "endpoints"] = Field("core", description="particles kept")
     jacobian: JacobianSettings = JacobianSettings()  # pyright: ignore[reportCallIssue]
     cluster: ClusterSettings = ClusterSettings()  # pyright: ignore[reportCallIssue]
+    retention: RetentionSettings = RetentionSettings()  # pyright: ignore[reportCallIssue]
     limits: LimitSettings = LimitSettings()
     prices: PriceSettings = PriceSettings()  # pyright: ignore[reportCallIssue]
     information: InformationSettings = InformationSettings()  # pyright: ignore[reportCallIssue]
