@@ -25,9 +25,10 @@ case $part in
 cluster)
     [[ ${ZONE:-} && ${AUTHORIZED:-} ]] || refuse "say ZONE=… and AUTHORIZED='{\"NAME\": \"CIDR\"}'"
     given+=(-var "zone=$ZONE" -var "authorized=$AUTHORIZED")
-    # Of what is in use, this cluster's own nodes will be used by this cluster.
+    # Where this cluster already has nodes, what is in use is mostly theirs, and counts as free for them.
     region=$(gcloud compute regions describe "$REGION" --project "$PROJECT" --format 'json(quotas)')
-    own=$(gcloud compute instances list --project "$PROJECT" --filter 'labels.app=stilt-assets' --format 'value(name)' | wc -l)
+    own=$(gcloud compute instances list --project "$PROJECT" --filter 'labels.app=stilt-assets' --format 'value(name)' |
+        grep -c . || true)
     python3 -c '
 import json, sys
 quotas, own = json.loads(sys.argv[1])["quotas"], int(sys.argv[2])
