@@ -28,7 +28,7 @@ export REGISTRY
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test soak fidelity bench ui ci checks check-lock lock format clean \
+.PHONY: help install demo test soak fidelity slurm-test bench ui ci checks check-lock lock format clean \
 	build_images push_images infra deploy deploy_local check_image check_terraform
 
 help: ## list the targets
@@ -48,6 +48,9 @@ soak: $(STAMP) ## kill, starve and damage a scene of 1,000 pixels while it runs;
 
 fidelity: $(STAMP) ## measure how faithful native is, into docs/fidelity.md; a quarter of an hour, needs ../shared
 	PYTHONPATH=tests $(BIN)/python -m fidelity.full $(ARGS)
+
+slurm-test: $(STAMP) ## a scene through a real Slurm of one node; as root, with Debian's slurm-wlm and munge
+	$(BIN)/python -m pytest -p no:cacheprovider --no-cov tests/slurm/on_a_node.py $(ARGS)
 
 bench: $(STAMP) ## time one scene, and native against hycs_std
 	$(BIN)/python benchmarks/native.py
