@@ -20,7 +20,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --for
 DEV_LOCK := requirements.lock --extra dev
 IMAGE_LOCK := docker/requirements.lock --extra kubernetes --extra gcs --extra s3 --constraint requirements.lock --no-annotate
 
-# Where images are pushed to, such as localhost:32000 or europe-docker.pkg.dev/PROJECT/stilt
+# Where images are pushed to, such as localhost:32000 or the one that terraform/ made
 REGISTRY ?=
 # dev or prod; a deployment of prod also wants CONFIRM=stilt-prod.
 ENVIRONMENT ?= dev

@@ -9,7 +9,7 @@ die() {
     exit 2
 }
 
-[[ ${REGISTRY:-} ]] || die "no registry: say REGISTRY=localhost:32000 or REGISTRY=REGION-docker.pkg.dev/PROJECT/stilt"
+[[ ${REGISTRY:-} ]] || die "no registry: say REGISTRY=localhost:32000, or the one that terraform/ made"
 engine=${DOCKER:-docker}
 command -v "$engine" >/dev/null || die "no $engine on PATH; DOCKER=podman takes another engine"
 commit=$(git rev-parse --short=12 HEAD)

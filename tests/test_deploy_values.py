@@ -18,9 +18,17 @@ from dagster_k8s.job import DagsterK8sJobConfig, UserDefinedDagsterK8sConfig, co
 from deployment import ENVIRONMENTS, ROOT, Checkout, instance_of, misfits, objects, offline_chart, stub_chart, values_of
 from kubernetes.client import ApiClient
 
+from stilt_assets.catalog import register
+from stilt_assets.defs.kubernetes import Pods
+from stilt_assets.defs.pods import as_pod
+from stilt_assets.demo import lay_out
+from stilt_assets.pod import TYPICAL, requests_of_scene
+from stilt_assets.recipes import desk_of
 from stilt_assets.settings import load_settings
+from stilt_assets.store import open_store
 
 CLOUD = ("dev", "prod")
+PACKS = "run_shard"
 OFFICIAL = os.environ.get("STILT_DAGSTER_CHART")  # a folder with the official chart; no package registry has it
 
 
@@ -47,14 +55,15 @@ class Release:
     def all_of(self, kind: str) -> dict[str, dict[str, Any]]:
         return {each["metadata"]["name"]: each for each in self.ours if each["kind"] == kind}
 
-    def job(self, step: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The Job of a run, or of a step with a configuration of its own."""
+    def job(self, work: str = "") -> dict[str, Any]:
+        """The Job of a run, or of a step that does some work."""
+        step = step_of(self.one("ConfigMap", "environment")["data"], work) if work else {}
         given = self.instance["run_launcher"]["config"]
         raw = UserDefinedDagsterK8sConfig.from_dict(given["run_k8s_config"])
         names = ("image_pull_policy", "service_account_name", "env_config_maps", "env_vars", "volume_mounts", "volumes")
         context = K8sContainerContext(
             **{name: given[name] for name in (*names, "resources", "security_context")}, run_k8s_config=raw
-        ).merge(K8sContainerContext(run_k8s_config=UserDefinedDagsterK8sConfig.from_dict(step or {})))
+        ).merge(K8sContainerContext(run_k8s_config=UserDefinedDagsterK8sConfig.from_dict(step)))
         config = DagsterK8sJobConfig(
             job_image=self.values["stilt"]["image"],
             dagster_home=given["dagster_home"],
@@ -92,19 +101,17 @@ class Release:
         return found | {
             **{name: each["spec"] for name, each in templates.items()},
             "run": self.job()["spec"]["template"]["spec"],
-            "step": self.job(STEP)["spec"]["template"]["spec"],
+            "step": self.job(PACKS)["spec"]["template"]["spec"],
         }
 
 
-STEP = {
-    "pod_spec_config": {
-        "service_account_name": "pack",
-        "automount_service_account_token": False,
-        "node_selector": {"stilt-assets/pool": "packs"},
-        "tolerations": [{"key": "stilt-assets/pool", "operator": "Equal", "value": "packs", "effect": "NoSchedule"}],
-    },
-    "container_config": {"resources": {"requests": {"cpu": "4"}, "limits": {"memory": "12Gi"}}},
-}
+def step_of(environment: dict[str, str], work: str) -> dict[str, Any]:
+    """What a step that does this work asks of Kubernetes in an environment with these variables."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        tags, pods = as_pod(work)["dagster-k8s/config"], Pods.from_environment()
+    return tags | {"pod_spec_config": tags["pod_spec_config"] | pods.spec(work)}
 
 
 def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
@@ -134,7 +141,7 @@ def release(request: pytest.FixtureRequest, releases: dict[str, Release]) -> Rel
 def test_every_object_fits_kubernetes_schemas(release: Release) -> None:
     assert len(release.ours) >= 25
     assert misfits(release.ours) == []
-    assert misfits([release.job(), release.job(STEP)]) == []
+    assert misfits([release.job(), release.job(PACKS)]) == []
 
 
 def test_an_object_that_does_not_fit_is_noticed(releases: dict[str, Release]) -> None:
@@ -285,10 +292,78 @@ def test_what_runs_names_the_image_that_it_is(release: Release) -> None:
     image = release.values["stilt"]["image"]
     code = release.values["dagster-user-deployments"]["deployments"][0]
     assert code["env"] == [{"name": "STILT_ASSETS_IMAGE", "value": image}]
-    for job in (release.job(), release.job(STEP)):
+    for job in (release.job(), release.job(PACKS)):
         container = job["spec"]["template"]["spec"]["containers"][0]
         assert container["image"] == image
         assert {"name": "STILT_ASSETS_IMAGE", "value": image} in container["env"]
+
+
+def quantity(text: str) -> float:
+    """Cores, or bytes."""
+    number, unit = re.fullmatch(r"([\d.]+)(m|Mi|Gi|)", text).groups()  # pyright: ignore[reportOptionalMemberAccess]
+    return float(number) * {"m": 1e-3, "Mi": 2**20, "Gi": 2**30, "": 1}[unit]
+
+
+def asked(pod: dict[str, Any]) -> tuple[float, float]:
+    """Cores and bytes of memory that a pod asks for."""
+    wanted = [container["resources"]["requests"] for container in pod["containers"]]
+    cores, memory = (sum(quantity(each[name]) for each in wanted) for name in ("cpu", "memory"))
+    return cores, memory
+
+
+def test_a_local_scene_fits_4_cores_and_10_gb(releases: dict[str, Release], tmp_path: Path) -> None:
+    local = releases["local"]
+    text = local.one("ConfigMap", "settings")["data"]["settings.yaml"].replace("/store/", f"{tmp_path}/")
+    lay_out(tmp_path)
+    (tmp_path / "settings.yaml").write_text(text)
+    settings = load_settings(str(tmp_path / "settings.yaml"))
+    store = open_store(settings.store)
+    (found,) = register(str(next((tmp_path / "inbox").iterdir())), settings, store)
+    assert found.scene is not None
+    steps = requests_of_scene(desk_of(found.scene.key, settings, store))
+    there = [asked(pod) for name, pod in local.pods().items() if name not in {"step", "metrics"}]
+    at_once = max(
+        [(settings.packs.shards * steps[PACKS].cpu, settings.packs.shards * steps[PACKS].memory)],
+        *[[(step.cpu, step.memory)] for step in steps.values()],
+        key=lambda each: each[0][1],
+    )
+    cores, memory = (sum(each) for each in zip(*there, *at_once, strict=True))
+    quota = local.values["stilt"]["quota"]
+    assert cores <= quantity(quota["cpu"]) == 4
+    assert memory <= min(quantity(quota["memory"]), 10e9)
+
+
+def test_the_largest_hour_fits_the_namespaces_quota(releases: dict[str, Release]) -> None:
+    for name in CLOUD:
+        release = releases[name]
+        concurrency, quota = release.instance["concurrency"], release.values["stilt"]["quota"]
+        packs, runs = concurrency["pools"]["default_limit"], concurrency["runs"]["max_concurrent_runs"]
+        cores = packs * TYPICAL[PACKS].cpu + runs * TYPICAL["run"].cpu
+        memory = packs * TYPICAL[PACKS].memory + runs * TYPICAL["run"].memory
+        assert cores <= quantity(quota["cpu"])
+        assert memory <= quantity(quota["memory"])
+        assert packs + runs <= int(quota["pods"])
+
+
+def test_packs_lie_on_spot_nodes_and_runs_do_not(releases: dict[str, Release]) -> None:
+    for name in CLOUD:
+        run, packs, fetch = (
+            releases[name].job(work)["spec"]["template"]["spec"] for work in ("", PACKS, "meteorology")
+        )
+        assert ("nodeSelector" in run, "tolerations" in run) == (False, False)
+        for pod, pool in ((packs, "packs"), (fetch, "meteorology")):
+            assert pod["nodeSelector"] == {"stilt-assets/pool": pool}
+            taint = {"key": "stilt-assets/pool", "operator": "Equal", "value": pool, "effect": "NoSchedule"}
+            assert pod["tolerations"] == [taint]
+    assert "nodeSelector" not in releases["local"].job(PACKS)["spec"]["template"]["spec"]
+
+
+def test_a_run_and_its_steps_have_accounts_of_their_own_and_are_never_replaced(release: Release) -> None:
+    for work, account, token in (("", "run", True), (PACKS, "pack", False), ("jacobian", "pack", False)):
+        job = release.job(work)["spec"]
+        pod = job["template"]["spec"]
+        assert (pod["serviceAccountName"], pod["automountServiceAccountToken"]) == (account, token)
+        assert (job["backoffLimit"], pod["restartPolicy"]) == (0, "Never")
 
 
 # ---- no right too many

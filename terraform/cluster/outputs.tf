@@ -5,7 +5,7 @@ output "network" {
 
 output "registry" {
   description = "For make push_images: REGISTRY."
-  value       = "${var.region}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.images.repository_id}"
+  value       = google_artifact_registry_repository.images.registry_uri
 }
 
 output "credentials" {
