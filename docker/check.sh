@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 work=${WORK:-/var/tmp/stilt-assets-image}
-base=docker.io/library/python:3.11-slim-bookworm
+base=localhost/python:3.11-slim-bookworm
 image=localhost/stilt-assets:check
 for program in buildah podman runc debootstrap; do
     command -v "$program" >/dev/null || { echo "check: apt-get install buildah podman runc debootstrap" >&2; exit 2; }
