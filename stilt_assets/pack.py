@@ -7,6 +7,7 @@ aside until the last one has its outcome; then the pack's files appear. Whoever 
 
 import io
 import json
+import re
 import struct
 import zipfile
 import zlib
@@ -38,6 +39,7 @@ from stilt_assets.whole import PARTICLES, Before, Files, before, lent, rows_if_w
 Made = tuple[dict[str, Any], dict[str, Arrays]]  # an outcome as a plain row, and columns by kind of file
 _DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, RuntimeError, struct.error)
 _HOURS_PER_GROUP = 6
+_BEGUN = re.compile(r"(?:pack|again)=(\d+)(?:\.json)?")
 _PACKED = 3  # times that a column is smaller than in memory, aside and in its file together; 4 to 5 were measured
 _BYTES_PER_END = 100  # of a particle in the endpoints and of the cells that it reaches
 
@@ -181,21 +183,28 @@ class Packs:
 
     def left(self, members: Mapping[int, Sequence[int]]) -> dict[int, set[int]]:
         """Pixels that must run of packs that are not whole, by number; only packs that were begun are looked into."""
-        begun = set(self.store.names(self.store.unfinished(self.footprints)))
+        begun = self.begun()
         return {
-            number: self._left(number, pixels, self._to_run_again(number))
-            if {_name(self._aside(number)), _name(self._again(number))} & begun
-            else set(pixels)
+            number: self._left(number, pixels, self._to_run_again(number)) if number in begun else set(pixels)
             for number, pixels in members.items()
         }
 
-    def open(self, number: int, members: Sequence[int]) -> set[int]:
-        """Pixels of a pack that is not whole which must run; of what is damaged nothing is left."""
-        again = self._to_run_again(number)
+    def begun(self) -> set[int]:
+        """Numbers of packs that are not whole and of which something lies aside, in one listing."""
+        names = self.store.names(self.store.unfinished(self.footprints))
+        return {int(found[1]) for name in names if (found := _BEGUN.fullmatch(name))}
+
+    def open(self, number: int, members: Sequence[int], *, begun: bool = True) -> set[int]:
+        """
+        Pixels of a pack that is not whole which must run; of what is damaged nothing is left.
+
+        Nobody looks what lies aside of a pack that was not `begun`.
+        """
+        again = self._to_run_again(number) if begun else None
         if again is None:
             # if the outcomes are there, the pack is damaged
             self.store.remove_files([self._again(number), self.file(number, "outcomes")])
-        return self._left(number, members, again)
+        return self._left(number, members, again) if begun else set(members)
 
     def finish(self, number: int, members: Sequence[int]) -> set[int]:
         """

@@ -88,6 +88,7 @@ class Run:
         self.suspects: list[Job | int] = []  # ran when a worker was killed: each runs again on its own
         self.held: dict[int, ExitStack] = {}  # locks of opened packs
         self.keepers = work.packs.keepers(self.waiting) if self.waiting else {}  # folders with particles, by pack
+        self.begun = work.packs.begun() if self.waiting else set[int]()  # by whoever stopped halfway
         self.on_its_own = False
         self.deaths = 0  # of workers, one after the other
         self.damages: Counter[int] = Counter()  # times that pixels of a pack came back damaged
@@ -170,7 +171,7 @@ class Run:
             self._put_down(number)
             return
         self.work.packs.needs_room(len(members), self.work.simulation)
-        left = self.left[number] = self.work.packs.open(number, members)
+        left = self.left[number] = self.work.packs.open(number, members, begun=number in self.begun)
         if not left:
             self.jobs.append(number)
         kept = self._kept(number) if left else None
