@@ -51,7 +51,9 @@ def metrics_of(count: Count) -> list[Metric]:
         Metric.by("reason", "dropped_pixels", "Pixels that are not run, by what left them out.", count.dropped),
         Metric.of("pixels_per_second", "Pixels that got an outcome in the last hour, per second.", count.rate),
         Metric.of("worker_seconds", "Time of workers that current outcomes tell, all scenes together.", count.seconds),
-        Metric.by("part", "cost_dollars", "What all scenes have cost so far, at the settings' prices.", count.dollars),
+        Metric.by(
+            "part", "cost_dollars", "Cost of all scenes so far at the settings' prices, downloads aside.", count.dollars
+        ),
         Metric.by(
             "scene",
             "recent_scene_worker_seconds",

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
-from place import BIN, GRID, Place
+from gcs_server import gcs_server
+from place import GRID, Place
 from prometheus_client.parser import text_string_to_metric_families
 
-from stilt_assets import metrics, tally
+from stilt_assets import arrivals, metrics, tally
 from stilt_assets.errors import StoreError, UsageError
 from stilt_assets.metrics import Metric, Watch, metrics_of, page
 from stilt_assets.scene import Record
@@ -29,6 +30,7 @@ MADE_FROM = {
     "footprints": {"grid": GRID, "particles": "0" * 12},
     "jacobian": {"footprints": "f" * 12, "aggregate": {}},
 }
+OK = {"status": "ok", "reason": "", "message": "", "seconds": 3.0}
 IDS = {"pixels": "a" * 12, "meteorology": "b" * 12, "particles": "c" * 12, "footprints": "f" * 12, "jacobian": "e" * 12}
 
 
@@ -366,6 +368,38 @@ def _without(real: Any) -> Any:
     return fake
 
 
+def test_a_store_and_retrievals_in_a_bucket_are_counted_alike(here: tuple[Settings, Store]) -> None:
+    with gcs_server():
+        store = open_store("gs://bucket/store")
+        settings = here[0].model_copy(update={"store": store.root, "retrievals": "gs://bucket/inbox"})
+        now = time.time()
+        running = record(RUNNING, pixels={"pixels": 9, "dropped": {}, "bytes": 6000})
+        running.retrieval = {"path": "gs://bucket/inbox/known.nc", "counted": {"pixels": 9}}
+        running.go_under_way(f"footprints-{IDS['footprints']}")
+        put(store, running)
+        store.write("gs://bucket/inbox/known.nc", b"1")
+        store.write("gs://bucket/inbox/new.nc", b"2")
+        store.write(store.beside("arrivals", f"{arrived('gs://bucket/inbox/known.nc')}.json"), b"{}")
+        rows = [dict.fromkeys(("pixel", "attempts", "particles", "seed", "row_sum"), 0) | OK for _ in range(5)]
+        packs = store.result(RUNNING, f"footprints-{IDS['footprints']}")
+        store.write(store.pack(packs, 0, "outcomes"), outcomes_file(rows, {}))
+        looks = Tally(settings, store)
+        count = looks.look(now + 600)
+        assert (count.pixels["ok"], count.pixels["missing"], count.rate) == (5, 4, pytest.approx(5 / 3600))
+        assert looks.look(now + 4500).rate == 0.0  # the bucket tells when the pack was written
+        for state in ("unread", "started"):
+            assert count.waiting[state].number == 1
+            assert count.waiting[state].oldest == pytest.approx(600, abs=60)
+        store.remove("gs://bucket/inbox/known.nc")
+        assert Tally(settings, store).look(now + 600).waiting["started"] == tally.Waiting(1, 0.0)
+
+
+def arrived(url: str) -> str:
+    """The id by which a file in the bucket is noted."""
+    (each,) = [each for each in arrivals.listed("gs://bucket/inbox") if each.location == url]
+    return each.id
+
+
 def test_the_command_prints_the_page_of_a_real_scene_once(tmp_path: Path, shared: Path) -> None:
     place = Place(tmp_path, shared)
     place.add()
@@ -385,4 +419,3 @@ def test_the_command_prints_the_page_of_a_real_scene_once(tmp_path: Path, shared
     assert found["stilt_assets_worker_seconds",] == pytest.approx(status["seconds"], abs=0.06)
     assert found["stilt_assets_pixels_per_second",] == pytest.approx(9 / 3600)
     assert found["stilt_assets_runs", "arrived", "queued"] == 0
-    assert BIN.exists()

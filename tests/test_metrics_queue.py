@@ -1,5 +1,6 @@
 """What the metrics page says of Dagster's queue and of those who work it off."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +19,10 @@ from dagster._core.scheduler.instigation import (
 )
 from dagster._core.test_utils import create_run_for_test
 from dagster._daemon.types import DaemonHeartbeat
+from postgres import postgres
 
 from stilt_assets.defs import metrics
+from stilt_assets.errors import StoreError
 from stilt_assets.metrics import Metric
 
 HERE = RemoteRepositoryOrigin(GrpcServerCodeLocationOrigin(host="127.0.0.1", port=9), "__repository__")
@@ -111,3 +114,25 @@ def test_the_daemon_and_the_sensors_show_how_long_they_are_silent(instance: dg.D
     beats = samples(found, "daemon_heartbeat_age_seconds")
     assert beats == {("SENSOR",): pytest.approx(40, abs=1e-3), ("BACKFILL",): pytest.approx(7, abs=1e-3)}
     assert samples(found, "sensor_tick_age_seconds") == {("arrivals",): pytest.approx(90, abs=1e-3)}
+
+
+def test_on_postgres_it_is_the_same_and_while_that_is_away_one_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Path(__file__).parents[1] / "dagster_home" / "postgres"
+    shutil.copyfile(home / "dagster.yaml", tmp_path / "dagster.yaml")
+    with postgres() as server, metrics.queue() as look:
+        for name, value in (server.environment | {"DAGSTER_HOME": str(tmp_path)}).items():
+            monkeypatch.setenv(name, value)
+        with dg.DagsterInstance.get() as instance:
+            put(instance, 3, QUEUED, stilt_assets__origin="arrival")
+            put(instance, 2, QUEUED, "b", stilt_assets__origin="backfill", stilt_assets__paused="yes")
+        for _ in range(2):
+            found, moved = look(time.time())
+            runs = {key: number for key, number in samples(list(found), "runs").items() if number}
+            assert runs == {("arrived", "queued"): 3, ("backfill", "paused"): 2}
+            assert moved == {"k", "b"}
+            server.stop_at_once()
+            with pytest.raises(StoreError, match="Dagster's database does not answer"):
+                look(time.time())
+            server.start()

@@ -44,10 +44,14 @@ class Ledger:
         kept = instance.daemon_cursor_storage.get_cursor_values({_KEY}).get(_KEY)
         return cls(**json.loads(kept)) if kept else cls()
 
+    @property
+    def text(self) -> str:
+        """As the instance keeps it."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
     def keep(self, instance: dg.DagsterInstance) -> None:
         """Let the instance keep it."""
-        content = json.dumps(asdict(self), separators=(",", ":"))
-        instance.daemon_cursor_storage.set_cursor_values({_KEY: content})
+        instance.daemon_cursor_storage.set_cursor_values({_KEY: self.text})
 
 
 @dg.sensor(
@@ -63,8 +67,10 @@ def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     if where is None:
         return dg.SkipReason(f"{VARIABLE} is not set: nobody is told")
     ledger = Ledger.of(context.instance)
+    before = ledger.text
     if len(ledger.waiting) < _MOST:
         _look(context.instance, ledger, _wanted(), time.time())
+    if ledger.text != before:
         ledger.keep(context.instance)
     taken, trouble = _post(ledger, where, lambda: ledger.keep(context.instance))
     for line in trouble:

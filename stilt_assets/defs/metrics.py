@@ -1,7 +1,8 @@
 """How long is the queue, and does everything that should be alive show a sign of it?"""
 
+import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -29,17 +30,30 @@ _HELD = 200  # of the oldest in the queue, among which one is looked for that is
 
 @contextmanager
 def queue() -> Iterator[Callable[[float], tuple[Sequence[Metric], Collection[str]]]]:
-    """What tells of the instance of DAGSTER_HOME at a time; UsageError if there is none, StoreError if it is away."""
-    with instance() as there:
+    """
+    What tells of the instance of DAGSTER_HOME at a time (s since 1970): its numbers, and the scenes that moved lately.
+
+    It raises UsageError if there is no instance, and StoreError as long as its database is away.
+    """
+    with ExitStack() as opened:
+        found: list[dg.DagsterInstance] = []
 
         def look(now: float) -> tuple[Sequence[Metric], Collection[str]]:
             try:
-                return metrics_of(there, now), moved(there, now)
-            except SQLAlchemyError as error:
+                if not found:
+                    found.append(opened.enter_context(instance()))
+                return metrics_of(found[0], now), moved(found[0], now)
+            except _away() as error:
                 said = redacted(" ".join(str(error).split()))[:200]
                 raise StoreError(f"Dagster's database does not answer: {said}", "unreachable") from error
 
         yield look
+
+
+def _away() -> tuple[type[Exception], ...]:
+    """What is raised while a database is away: Dagster's own on Postgres, once its tries are used up."""
+    postgres = sys.modules.get("dagster_postgres.utils")
+    return (SQLAlchemyError, postgres.DagsterPostgresException) if postgres else (SQLAlchemyError,)
 
 
 def metrics_of(there: dg.DagsterInstance, now: float) -> list[Metric]:
