@@ -15,15 +15,24 @@ SOURCES := pyproject.toml requirements.lock
 # One lock for all Pythons and systems. `fewest`: each package in one version on every Python, so that results do not
 # depend on it. `--no-build`: only wheels, so that installing never runs a package's own build.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --no-build \
-	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
-	--extra dev pyproject.toml
+	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml
+# The container image has the same versions, and nothing that only developing needs.
+DEV_LOCK := requirements.lock --extra dev
+IMAGE_LOCK := docker/requirements.lock --extra kubernetes --extra gcs --extra s3 --constraint requirements.lock --no-annotate
+
+# Where images are pushed to, such as localhost:32000 or the one that terraform/ made
+REGISTRY ?=
+# dev or prod; a deployment of prod also wants CONFIRM=stilt-prod.
+ENVIRONMENT ?= dev
+export REGISTRY
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test soak fidelity bench ui ci checks check-lock lock format clean
+.PHONY: help install demo test soak fidelity slurm-test bench ui ci checks check-lock lock format clean \
+	build_images push_images infra deploy deploy_local check_image check_terraform
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z_-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(STAMP) ## put the locked packages and this one into .venv
 
@@ -40,6 +49,9 @@ soak: $(STAMP) ## kill, starve and damage a scene of 1,000 pixels while it runs;
 fidelity: $(STAMP) ## measure how faithful native is, into docs/fidelity.md; a quarter of an hour, needs ../shared
 	PYTHONPATH=tests $(BIN)/python -m fidelity.full $(ARGS)
 
+slurm-test: $(STAMP) ## a scene through a real Slurm of one node; as root, with Debian's slurm-wlm and munge
+	$(BIN)/python -m pytest -p no:cacheprovider --no-cov tests/slurm/on_a_node.py $(ARGS)
+
 bench: $(STAMP) ## time one scene, and native against hycs_std
 	$(BIN)/python benchmarks/native.py
 	$(BIN)/python benchmarks/scene.py $(ARGS)
@@ -54,26 +66,57 @@ checks: $(STAMP) ## format, lint, security, lock, definitions, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/bandit -q -c pyproject.toml -r stilt_assets
+	$(BIN)/hadolint docker/Dockerfile
+	@if command -v terraform >/dev/null; then $(MAKE) --no-print-directory check_terraform; \
+		else echo "terraform/ was not checked: no terraform is on PATH" >&2; fi
 	@$(MAKE) --no-print-directory check-lock
 	$(BIN)/dagster definitions validate -w workspace.yaml
 	$(BIN)/basedpyright
 
-# Starts from the present lock, so that pins stay where pyproject.toml still allows them, whatever came out since.
-check-lock: $(STAMP) ## is requirements.lock what pyproject.toml asks for?
-	@trial=$$(mktemp) || exit 1; trap 'rm -f "$$trial" "$$trial.err"' EXIT; cp requirements.lock "$$trial" || exit 1; \
-	if $(COMPILE) --output-file "$$trial" >/dev/null 2>"$$trial.err"; then \
-		cmp -s requirements.lock "$$trial" && echo "requirements.lock is up to date" && exit; \
-		echo "requirements.lock is stale: run make lock" >&2; exit 1; \
-	fi; \
-	cat "$$trial.err" >&2; grep -q "Failed to fetch" "$$trial.err" || exit 1; \
-	echo "requirements.lock was not checked: that needs a package index, and none answered" >&2
+# What needs no provider: one cannot be had without Google's registry.
+check_terraform:
+	terraform fmt -check -diff -recursive terraform
+	@work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && cp terraform/quota/* "$$work" && \
+		terraform -chdir="$$work" init -input=false >/dev/null && terraform -chdir="$$work" test
 
-lock: $(BIN)/uv ## bring requirements.lock up to pyproject.toml; ARGS=--upgrade takes newer versions
-	$(COMPILE) --output-file requirements.lock $(ARGS)
+# Starts from the present locks, so that pins stay where pyproject.toml still allows them, whatever came out since.
+check-lock: $(STAMP) ## are the two locks what pyproject.toml asks for?
+	@trial=$$(mktemp) || exit 1; trap 'rm -f "$$trial" "$$trial.err"' EXIT; \
+	check() { \
+		lock=$$1; shift; cp "$$lock" "$$trial" || exit 1; \
+		if $(COMPILE) --output-file "$$trial" "$$@" >/dev/null 2>"$$trial.err"; then \
+			cmp -s "$$lock" "$$trial" && echo "$$lock is up to date" && return; \
+			echo "$$lock is stale: run make lock" >&2; exit 1; \
+		fi; \
+		cat "$$trial.err" >&2; grep -q "Failed to fetch" "$$trial.err" || exit 1; \
+		echo "$$lock was not checked: that needs a package index, and none answered" >&2; \
+	}; check $(DEV_LOCK) && check $(IMAGE_LOCK)
+
+lock: $(BIN)/uv ## bring both locks up to pyproject.toml; ARGS=--upgrade takes newer versions
+	$(COMPILE) --output-file $(DEV_LOCK) $(ARGS)
+	$(COMPILE) --output-file $(IMAGE_LOCK)
 
 format: $(STAMP) ## lay out the code and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+build_images: ## build the container image of this commit; REGISTRY=…
+	docker/image.sh build
+
+push_images: build_images ## push it, and note its digest in build/image
+	docker/image.sh push
+
+deploy: ## put the pushed image into service; ENVIRONMENT=dev or prod, PROJECT, REGION; see docs/deploy.md
+	helm-values/deploy.sh $(ENVIRONMENT) $(ARGS)
+
+infra: ## plan and apply PART=cluster, dev or prod of terraform/; PROJECT, REGION, CONFIRM; see docs/deploy.md
+	terraform/apply.sh $(PART)
+
+deploy_local: push_images ## the same on kind, k3d or microk8s; REGISTRY=localhost:32000
+	helm-values/deploy.sh local $(ARGS)
+
+check_image: ## build and run the image without any registry; root on Debian, three minutes
+	docker/check.sh
 
 clean: ## remove .venv, caches and build output; results stay
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov

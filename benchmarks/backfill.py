@@ -6,15 +6,13 @@ made up, as their records; none is run: the lane of backfills is closed, so that
 
     python benchmarks/backfill.py [--scenes 10000] [--seconds 300] [--postgres URL]
 
-It needs dagster-postgres, and a Postgres: of a URL, or the programs `initdb` and `postgres` (run as the user postgres
-if you are root), started on a free port in a folder that vanishes. The daemon puts runs into the queue for `seconds`;
+The Postgres is one of its own, which vanishes, or that of a URL. The daemon puts runs into the queue for `seconds`;
 what is left then is added as copies, so that the queue is as long as it would be.
 """
 
 import argparse
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -31,6 +29,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
 BIN = Path(sys.executable).parent
 FIRST = datetime(2019, 5, 1, tzinfo=UTC)
 SETTINGS = {
@@ -66,25 +65,6 @@ def process(words: list[str], log: Path, env: dict[str, str] | None = None, cwd:
             except subprocess.TimeoutExpired:
                 os.killpg(running.pid, signal.SIGKILL)
                 running.wait()
-
-
-@contextmanager
-def postgres(folder: Path) -> Iterator[str]:
-    folder.mkdir()
-    port, drop = free_port(), []
-    if os.getuid() == 0:
-        drop = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-        shutil.chown(folder, "postgres")
-    data = folder / "data"
-    subprocess.run([*drop, "initdb", "-D", str(data), "-A", "trust", "-U", "bench"], check=True, capture_output=True)
-    words = [*drop, "postgres", "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(folder)]
-    with process(words, folder.parent / "postgres.log"):
-        for _ in range(100):
-            asked = subprocess.run(["pg_isready", "-h", "127.0.0.1", "-p", str(port)], capture_output=True, check=False)
-            if asked.returncode == 0:
-                break
-            time.sleep(0.1)
-        yield f"postgresql+psycopg2://bench@127.0.0.1:{port}/postgres"
 
 
 def write_scenes(folder: Path, count: int) -> list[str]:
@@ -275,8 +255,10 @@ def main() -> None:
         if given.postgres:
             measure(folder, given.postgres, given.scenes, given.seconds)
         else:
-            with postgres(folder / "postgres") as url:
-                measure(folder, url, given.scenes, given.seconds)
+            from postgres import postgres
+
+            with postgres() as server:
+                measure(folder, server.text, given.scenes, given.seconds)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 Surface influence of satellite scenes, as Dagster assets.
 
     scene -> retrieval -> receptor -> meteorology -> simulation -> particles -> transport -> footprint -> table ->
-    pack -> pixel -> matrix -> jacobian
+    whole -> pack -> pixel -> matrix -> jacobian
 
 Each word is a module that imports only from those to its left. None of them knows of Dagster.
 """

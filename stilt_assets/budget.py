@@ -11,6 +11,7 @@ import numpy as np
 from stilt_assets.ahead import Sizes
 from stilt_assets.errors import DamagedError, OverLimitsError, RetrievalError, UnknownTargetError
 from stilt_assets.meteorology.server import Remote
+from stilt_assets.pod import see_that_they_fit
 from stilt_assets.preview import Experience, Preview, preview_of
 from stilt_assets.prices import Bill, bill_of
 from stilt_assets.recipes import Desk
@@ -125,6 +126,12 @@ def hold_to(
 
 def _short(number: float) -> str:
     return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}"
+
+
+def hold_to_nodes(weighed: Preview | Total, settings: Settings) -> None:
+    """OverBudgetError if a pod of a scene would fit on no node of the settings: nobody would ever start it."""
+    for each in weighed.previews if isinstance(weighed, Total) else (weighed,):
+        see_that_they_fit(each.scene, each.pods, settings.cluster.node)
 
 
 def _needs(weighed: Preview | Total) -> dict[str, float]:

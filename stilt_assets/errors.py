@@ -137,6 +137,14 @@ class WorkersKilledError(StiltAssetsError):
     reason = "workers_killed"
 
 
+class SlurmError(StiltAssetsError):
+    """Slurm refuses jobs, gives no answer, or its jobs end with nothing done."""
+
+    def __init__(self, message: str, reason: str = "slurm_jobs") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class StoreError(StiltAssetsError):
     """The store cannot be read or written: not_found, denied, throttled, unreachable, or store for all else."""
 

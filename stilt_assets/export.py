@@ -13,10 +13,10 @@ from stilt_assets.errors import StoreError, UsageError
 from stilt_assets.footprint import UNITS
 from stilt_assets.grid import CRS
 from stilt_assets.matrix import EPOCH, HOUR, Layout, layout_of
-from stilt_assets.pack import read_outcomes
 from stilt_assets.receptor import Receptor, receptors_from
 from stilt_assets.recipes import Desk
 from stilt_assets.simulation import Status
+from stilt_assets.whole import read_outcomes
 
 ABOUT = {
     "Conventions": "CF-1.8",

@@ -7,18 +7,19 @@ aside until the last one has its outcome; then the pack's files appear. Whoever 
 
 import io
 import json
-import math
+import re
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from stilt_assets.errors import DamagedError, StoreError
+from stilt_assets.bucket import AT_ONCE
+from stilt_assets.errors import DamagedError
 from stilt_assets.faults import intact
 from stilt_assets.particles import CORE, FULL
 from stilt_assets.simulation import Outcome, Simulation, Status
@@ -31,13 +32,14 @@ from stilt_assets.table import (
     Parquet,
     outcomes_file,
     packed,
-    read_outcomes_file,
     unpacked,
 )
+from stilt_assets.whole import PARTICLES, Before, Files, before, lent, rows_if_whole
 
 Made = tuple[dict[str, Any], dict[str, Arrays]]  # an outcome as a plain row, and columns by kind of file
 _DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, RuntimeError, struct.error)
 _HOURS_PER_GROUP = 6
+_BEGUN = re.compile(r"(?:pack|again)=(\d+)(?:\.json)?")
 _PACKED = 3  # times that a column is smaller than in memory, aside and in its file together; 4 to 5 were measured
 _BYTES_PER_END = 100  # of a particle in the endpoints and of the cells that it reaches
 
@@ -55,11 +57,11 @@ class Packs:
     @property
     def kinds(self) -> tuple[str, ...]:
         """What a pack's files hold, its outcomes aside."""
-        return ("trajectories", "endpoints", "cells") if self.keep != "endpoints" else ("endpoints", "cells")
+        return (*PARTICLES, "cells") if self.keep != "endpoints" else ("endpoints", "cells")
 
     def file(self, number: int, kind: str) -> str:
         """A pack's file of one kind."""
-        folder = self.particles if kind in ("trajectories", "endpoints") else self.footprints
+        folder = self.particles if kind in PARTICLES else self.footprints
         return self.store.pack(folder, number, *(() if kind == "cells" else (kind,)))
 
     def _folder(self, kind: str) -> str:
@@ -79,11 +81,15 @@ class Packs:
         }
         content = io.BytesIO()
         np.savez(content, outcome=np.array(json.dumps(asdict(outcome))), **arrays)  # pyright: ignore[reportArgumentType]
-        self.store.write(self._aside(number, f"pixel={outcome.pixel:07d}.npz"), content.getvalue())
+        self.store.write(self._pixel(number, outcome.pixel), content.getvalue())
 
-    def _pick_up(self, number: int, pixel: int) -> Made:
-        path = self._aside(number, f"pixel={pixel:07d}.npz")
-        with _there(path), intact(path, *_DAMAGE), np.load(io.BytesIO(self.store.read(path))) as content:
+    def _pixel(self, number: int, pixel: int) -> str:
+        return self._aside(number, f"pixel={pixel:07d}.npz")
+
+    def _picked_up(self, path: str, data: bytes | None) -> Made:
+        if data is None:
+            raise DamagedError(f"{path} is gone", path)
+        with intact(path, *_DAMAGE), np.load(io.BytesIO(data)) as content:
             outcome = json.loads(str(content["outcome"]))
             made: dict[str, Arrays] = {}
             for table, column, kind in (name.split(".") for name in content.files if "." in name):
@@ -115,21 +121,29 @@ class Packs:
         there = set(store.names(self._folder("outcomes")))
         opened = set(store.names(store.unfinished(self.footprints))) if there else set()
         sizes = {kind: store.sizes(self._folder(kind)) for kind in self.kinds if there}
+        asked = {
+            number: self.file(number, "outcomes")
+            for number in members
+            if _name(self.file(number, "outcomes")) in there and _name(self._again(number)) not in opened
+        }
+        contents = store.read_many(asked.values(), as_far_as_there=True)
         found: dict[int, list[dict[str, Any]]] = {}
-        for number, pixels in members.items():
-            path = self.file(number, "outcomes")
-            name = path.rsplit("/", 1)[-1]
-            if name not in there or self._again(number).rsplit("/", 1)[-1] in opened:
-                continue
-            try:
-                rows, expected = _outcomes_at(store, path)
-            except DamagedError:
-                continue
-            if [row["pixel"] for row in rows] == list(pixels) and expected == {
-                kind: sizes[kind].get(name) for kind in self.kinds
-            }:
+        for number, path in asked.items():
+            rows = rows_if_whole(
+                path, contents.get(path), members[number], {kind: sizes[kind].get(_name(path)) for kind in self.kinds}
+            )
+            if rows is not None:
                 found[number] = rows
         return found
+
+    def is_whole(self, number: int, pixels: Iterable[int]) -> bool:
+        """Whether a pack is whole, as its own files say: one request, of a pack that nobody has finished."""
+        path = self.file(number, "outcomes")
+        content = self.store.read_if_there(path)
+        if content is None or self.store.read_if_there(self._again(number)) is not None:
+            return False
+        sizes = {kind: self.store.sizes(self._folder(kind)).get(_name(path)) for kind in self.kinds}
+        return rows_if_whole(path, content, pixels, sizes) is not None
 
     def forget_all_but(self, numbers: Iterable[int]) -> None:
         """Remove packs that the scene does not have: it was cut in another way once."""
@@ -155,25 +169,42 @@ class Packs:
     def _to_run_again(self, number: int) -> set[int] | None:
         """Pixels of a reopened pack that run again; None if it is not, or if nobody knows any more."""
         path = self._again(number)
-        if not self.store.exists(path):
+        content = self.store.read_if_there(path)
+        if content is None:
             return None
         try:
             with intact(path, ValueError, TypeError):
-                return {int(pixel) for pixel in json.loads(self.store.read(path))}
+                return {int(pixel) for pixel in json.loads(content)}
         except DamagedError:
             return None
 
-    def left(self, number: int, members: Sequence[int]) -> set[int]:
-        """Pixels of a pack that is not whole which must run."""
-        again = self._to_run_again(number)
+    def _left(self, number: int, members: Sequence[int], again: set[int] | None) -> set[int]:
         return (set(members) if again is None else again & set(members)) - self.aside(number)
 
-    def open(self, number: int, members: Sequence[int]) -> set[int]:
-        """Pixels of a pack that is not whole which must run; of what is damaged nothing is left."""
-        if self._to_run_again(number) is None:
-            self.store.remove(self._again(number))
-            self.store.remove(self.file(number, "outcomes"))  # if it is there, the pack is damaged
-        return self.left(number, members)
+    def left(self, members: Mapping[int, Sequence[int]]) -> dict[int, set[int]]:
+        """Pixels that must run of packs that are not whole, by number; only packs that were begun are looked into."""
+        begun = self.begun()
+        return {
+            number: self._left(number, pixels, self._to_run_again(number)) if number in begun else set(pixels)
+            for number, pixels in members.items()
+        }
+
+    def begun(self) -> set[int]:
+        """Numbers of packs that are not whole and of which something lies aside, in one listing."""
+        names = self.store.names(self.store.unfinished(self.footprints))
+        return {int(found[1]) for name in names if (found := _BEGUN.fullmatch(name))}
+
+    def open(self, number: int, members: Sequence[int], *, begun: bool = True) -> set[int]:
+        """
+        Pixels of a pack that is not whole which must run; of what is damaged nothing is left.
+
+        Nobody looks what lies aside of a pack that was not `begun`.
+        """
+        again = self._to_run_again(number) if begun else None
+        if again is None:
+            # if the outcomes are there, the pack is damaged
+            self.store.remove_files([self._again(number), self.file(number, "outcomes")])
+        return self._left(number, members, again) if begun else set(members)
 
     def finish(self, number: int, members: Sequence[int]) -> set[int]:
         """
@@ -182,20 +213,14 @@ class Packs:
         Pixels whose files are damaged are returned instead; they must run again first.
         """
         aside, damaged = self.aside(number), set[int]()
-        before = {} if set(members) <= aside else self._outcomes_before(number)
         sheets = {kind: Parquet(self._schema(kind)) for kind in self.kinds}
         outcomes = []
-        for pixel in members:
-            try:
-                if pixel in aside:
-                    outcome, made = self._pick_up(number, pixel)
-                else:
-                    outcome, made = self._made_before(before, number, pixel)
-            except DamagedError:
+        for pixel, made in self._all_made(number, members, aside):
+            if made is None:
                 damaged.add(pixel)
                 continue
-            outcomes.append(outcome)
-            for kind, columns in made.items():
+            outcomes.append(made[0])
+            for kind, columns in made[1].items():
                 if kind in sheets:
                     _add(sheets[kind], kind, pixel, columns)
         if damaged:
@@ -206,71 +231,74 @@ class Packs:
             self.store.write(self.file(number, kind), content)
         sizes = {kind: len(content) for kind, content in contents.items()}
         self.store.write(self.file(number, "outcomes"), outcomes_file(outcomes, sizes))
-        self.store.remove(self._aside(number))
-        self.store.remove(self._again(number))
+        self._clear(number, aside)
         return set()
+
+    def _clear(self, number: int, aside: Iterable[int]) -> None:
+        """Take away what lay aside of a pack that is whole now."""
+        if self.store.is_local:
+            self.store.remove(self._aside(number))
+            self.store.remove(self._again(number))
+        else:
+            self.store.remove_files([self._again(number), *(self._pixel(number, pixel) for pixel in aside)])
+
+    def _all_made(self, number: int, members: Sequence[int], aside: set[int]) -> Iterator[tuple[int, Made | None]]:
+        """What each pixel made: aside, or in the pack's files of before; None if that is damaged."""
+        with ExitStack() as stack:
+            old = None if set(members) <= aside else stack.enter_context(self._before(number))
+            for start in range(0, len(members), AT_ONCE):
+                part = members[start : start + AT_ONCE]
+                paths = {pixel: self._pixel(number, pixel) for pixel in part if pixel in aside}
+                contents = self.store.read_many(paths.values(), as_far_as_there=True)
+                for pixel in part:
+                    try:
+                        if pixel in paths:
+                            yield pixel, self._picked_up(paths[pixel], contents.get(paths[pixel]))
+                        else:
+                            yield pixel, old.made(pixel) if old else None
+                    except DamagedError:
+                        yield pixel, None
 
     def _schema(self, kind: str) -> Any:
         return {"cells": CELLS, "endpoints": ENDPOINTS, "trajectories": TRAJECTORIES.get(self.keep)}[kind]
 
-    def _outcomes_before(self, number: int) -> dict[int, dict[str, Any]]:
-        try:
-            return {row["pixel"]: row for row in _outcomes_at(self.store, self.file(number, "outcomes"))[0]}
-        except DamagedError:
-            return {}
-
-    def _made_before(self, before: Mapping[int, dict[str, Any]], number: int, pixel: int) -> Made:
-        if pixel not in before:
-            raise DamagedError(f"{self.file(number, 'outcomes')} lacks pixel {pixel}", self.file(number, "outcomes"))
-        if before[pixel]["status"] == Status.failed.name:
-            return before[pixel], {}
-        return before[pixel], {kind: self._rows_of(self.file(number, kind), kind, pixel) for kind in self.kinds}
+    def _before(self, number: int) -> AbstractContextManager[Before]:
+        return before(self.store, self.file(number, "outcomes"), {kind: self.file(number, kind) for kind in self.kinds})
 
     def _forget(self, number: int, damaged: set[int], aside: set[int]) -> None:
         """See that damaged pixels run again."""
         for pixel in damaged & aside:
-            self.store.remove(self._aside(number, f"pixel={pixel:07d}.npz"))
+            self.store.remove(self._pixel(number, pixel))
         if damaged - aside:
             known = self._to_run_again(number) or set()
             self.store.write(self._again(number), json.dumps(sorted(damaged | known)).encode())
 
     # ---- particles that are kept
 
-    def keeper(self, number: int) -> str | None:
-        """The folder that holds particles of a pack for every minute, if one does."""
+    def keepers(self, numbers: Iterable[int]) -> dict[int, str]:
+        """The folders that hold particles for every minute, by number of the pack, of those packs that have one."""
+        found: dict[int, str] = {}
         for folder in (self.particles, *self.kept_from):
-            if all(self.store.exists(self.store.pack(folder, number, kind)) for kind in ("trajectories", "endpoints")):
-                return folder
-        return None
+            each = [set(self.store.names(self.store.file(folder, kind))) for kind in PARTICLES]
+            names = set.intersection(*each)
+            found |= {n: folder for n in numbers if n not in found and _name(self.file(n, "outcomes")) in names}
+        return found
+
+    def lent(self, folder: str, number: int) -> AbstractContextManager[Files]:
+        """The particles of a pack that `folder` keeps, on this machine. DamagedError if they are gone."""
+        return lent(self.store, {kind: self.store.pack(folder, number, kind) for kind in PARTICLES})
 
     def kept_particles(self, folder: str, number: int, pixel: int) -> tuple[Arrays, Arrays] | None:
         """A pixel's particles and releases as `folder` keeps them; None if it does not."""
         try:
-            kept, ends = (
-                self._rows_of(self.store.pack(folder, number, kind), kind, pixel)
-                for kind in ("trajectories", "endpoints")
-            )
+            with self.lent(folder, number) as files:
+                return files.particles(pixel)
         except DamagedError:
             return None
-        names = ("particle", "release_height", "release_pressure", "weight", "surface_pressure")
-        return (kept, {name: ends[name] for name in names}) if len(kept["age"]) else None
-
-    def _rows_of(self, path: str, kind: str, pixel: int) -> Arrays:
-        by = "row" if kind == "cells" else "pixel"
-        with _there(path):
-            table = self.store.table(path, where=(by, "==", pixel))
-        return {name: table[name].to_numpy() for name in table.column_names if name != by}
 
 
-@contextmanager
-def _there(path: str) -> Iterator[None]:
-    """A file that is gone is damaged: somebody else takes packs apart, too."""
-    try:
-        yield
-    except StoreError as error:
-        if error.reason != "not_found":
-            raise
-        raise DamagedError(f"{path} is gone", path) from error
+def _name(path: str) -> str:
+    return path.rsplit("/", 1)[-1]
 
 
 def _add(sheet: Parquet, kind: str, pixel: int, columns: Arrays) -> None:
@@ -280,37 +308,3 @@ def _add(sheet: Parquet, kind: str, pixel: int, columns: Arrays) -> None:
     group = (-columns["age"].astype(int) - 1) // 60 // _HOURS_PER_GROUP
     for each in np.unique(group):
         sheet.add(pixel, columns, np.flatnonzero(group == each))
-
-
-def _outcomes_at(store: Store, path: str) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    with _there(path):
-        return read_outcomes_file(store.read(path), path)
-
-
-def read_outcomes(store: Store, footprints: str, *, sound_only: bool = False) -> list[dict[str, Any]]:
-    """
-    Outcomes of all packs that have some, as plain rows, in the order of their pixels.
-
-    DamagedError if a file is damaged; with `sound_only` it is passed over.
-    """
-    rows: list[dict[str, Any]] = []
-    for path in store.packs(footprints, "outcomes"):
-        try:
-            rows += _outcomes_at(store, path)[0]
-        except DamagedError:
-            if not sound_only:
-                raise
-    return sorted(rows, key=lambda row: row["pixel"])
-
-
-def summary_of(outcomes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Counts and sums of outcomes: JSON values."""
-    by_status = {status.name: sum(row["status"] == status.name for row in outcomes) for status in Status if status}
-    reasons = sorted({row["reason"] for row in outcomes if row["reason"]})
-    return {
-        "pixels": len(outcomes),
-        **by_status,
-        "reasons": {reason: sum(row["reason"] == reason for row in outcomes) for reason in reasons},
-        "particles": sum(row["particles"] for row in outcomes),
-        "seconds": round(math.fsum(row["seconds"] for row in outcomes), 1),
-    }

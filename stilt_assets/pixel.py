@@ -22,6 +22,7 @@ from stilt_assets.receptor import Kernel, Receptor
 from stilt_assets.simulation import Flown, FusedTransport, Limits, Outcome, Simulation, Status, Transport, seed_of
 from stilt_assets.table import Arrays
 from stilt_assets.transport import transport_named
+from stilt_assets.whole import Files
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Job:
     receptor: Receptor
     kernel: Kernel
     limits: Limits
-    keeper: str | None = None  # the folder that may hold its particles
+    kept: Files | None = None  # that may hold its particles
     attempt: int = 1
 
     def once_more(self, reason: str) -> "Job":
@@ -61,7 +62,7 @@ def run_pixel(work: Workplace, job: Job) -> str:
     A reason is returned instead, and nothing put aside, if the pixel failed and should be tried once more.
     """
     started = monotonic()
-    kept = job.keeper and work.packs.kept_particles(job.keeper, job.pack, job.receptor.pixel)
+    kept = job.kept and job.kept.particles(job.receptor.pixel)
     transport = transport_named(work.simulation.transport)
     try:
         if isinstance(transport, FusedTransport) and not kept:

@@ -21,6 +21,7 @@ from stilt_assets.grid import Grid
 from stilt_assets.jacobian import NAME, read_array
 from stilt_assets.meteorology.server import Remote
 from stilt_assets.past import past_of
+from stilt_assets.pod import Request, requests_of_scene
 from stilt_assets.prices import Bill, bill_of
 from stilt_assets.recipes import (
     Desk,
@@ -91,6 +92,7 @@ class Preview:
     bill: Bill
     dofs: float | None
     cost_told: str  # where the CPU hours come from
+    pods: Mapping[str, Request]  # what each step would ask a node for, on a cluster
     expected: Mapping[str, float] | None = field(default=None, repr=False)  # of the whole scene, if all of it would run
 
     def as_json(self) -> dict[str, Any]:
@@ -137,6 +139,7 @@ def preview_of(
         bill=bill_of(desk.settings.prices, hours, size / 1e9, requests, coming),
         dofs=_dofs(desk, pixels, known),
         cost_told=told,
+        pods=requests_of_scene(desk, weather.size),
         expected={"seconds": round(3600 * hours, 1)} if pixels.number and todo.pixels == pixels.number else None,
     )
 
@@ -170,8 +173,8 @@ def _todo(
         return todo, weather_ahead(desk, pixels.need, known.sizes, asked)
     packs = made.cut()
     left, again = to_do(made, packs, retry_failed=retry_failed)
-    waiting = {number: made.packs.left(number, packs[number].tolist()) for number in left} | again
-    kept = {number for number in waiting if made.packs.keeper(number)}
+    waiting = (made.packs.left({number: packs[number].tolist() for number in left}) if left else {}) | again
+    kept = made.packs.keepers(waiting) if waiting else {}
     gridded = sum(len(pixels) for number, pixels in waiting.items() if number in kept)
     followed = sum(map(len, waiting.values())) - gridded
     if waiting or "summary" not in made.entry:

@@ -75,6 +75,15 @@ _THE_TABLE = (
     _stop("cannot_execute", "`hycs_std` does not start on this machine", "use x86-64 Linux; install again", "operator"),
     _stop("over_budget", "the work needs more than the settings allow it", "raise the setting that is named"),
     _stop("over_limits", "the run would cost more than `limits` allow", "see `stilt-assets preview`; raise the limit"),
+    # ---- the cluster
+    Reason("pod_lost", True, Remedy.repeat, "a step's pod was ended or is gone", "look at its node", "operator"),
+    Reason("pod_memory", True, Remedy.repeat, "a step's pod needs more memory", "raise `packs.memory`", "operator"),
+    Reason("not_scheduled", True, Remedy.repeat, "no node takes a step's pod", "look at pools and quotas", "operator"),
+    Reason("no_image", True, Remedy.repeat, "a pod's image cannot be pulled", "see whether it is there", "operator"),
+    Reason("no_start", True, Remedy.repeat, "a pod's container cannot start", "mend what it names", "operator"),
+    Reason("slurm_jobs", True, Remedy.repeat, "jobs of Slurm end with nothing done", "read the named log", "operator"),
+    Reason("slurm_away", True, Remedy.repeat, "Slurm gives no answer", "ask who runs the cluster", "operator"),
+    _stop("slurm_refused", "Slurm takes no job as it is asked for", "mend `slurm.yaml`", "operator"),
     # ---- the store
     Reason("damaged", True, Remedy.remake, "a file of the store is not what was written", "run again", "operator"),
     Reason("unreachable", True, Remedy.repeat, "the store does not answer", "look at network and store", "operator"),

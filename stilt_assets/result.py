@@ -82,7 +82,7 @@ def as_before(desk: Desk, recipe: Recipe, started: float) -> Done:
 
 
 def _done(desk: Desk, recipe: Recipe, summary: Mapping[str, Any], made: bool, started: float) -> Done:
-    desk.record.finish(recipe, summary)
+    desk.record.finish(recipe, summary, made=made)
     desk.record.save(desk.store)
     return Done(recipe.stage, recipe.name, desk.folder(recipe), summary, made, monotonic() - started)
 

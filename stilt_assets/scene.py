@@ -7,6 +7,7 @@ of code and model. A scene's record, `scene.json`, keeps every recipe, so that t
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Any
 from stilt_assets.errors import DamagedError, UnknownSceneError, UsageError
 from stilt_assets.store import Store
 
+IMAGE_VARIABLE = "STILT_ASSETS_IMAGE"  # name and digest of the container image that a deployment runs
 STAGES = ("pixels", "meteorology", "particles", "footprints", "jacobian")
 _PARTS = ("retrieval", "current", "results", "superseded", "under_way")
 _RESULT = re.compile(rf"({'|'.join(STAGES)})-[0-9a-f]{{12}}", re.ASCII)  # one folder's name, never a path
@@ -141,9 +143,18 @@ class Record:
         if not recipe.made_from["widened"]:
             self.widened.setdefault(recipe.id, why)
 
-    def finish(self, recipe: Recipe, summary: Mapping[str, Any]) -> None:
-        """Make a result the current one of its stage and say what differs from the one before."""
-        self.begin(recipe)["summary"] = dict(summary)
+    def finish(self, recipe: Recipe, summary: Mapping[str, Any], *, made: bool = True) -> None:
+        """
+        Make a result the current one of its stage and say what differs from the one before.
+
+        A container's image is named beside what it made; it is no part of what a result is.
+        """
+        entry = self.begin(recipe)
+        if made:
+            entry.pop("image", None)
+            if image := os.environ.get(IMAGE_VARIABLE):
+                entry["image"] = image
+        entry["summary"] = dict(summary)
         self.changed |= {recipe.stage, recipe.name}
         if recipe.stage == "footprints":
             self.go_under_way("")
@@ -157,8 +168,9 @@ class Record:
     def save(self, store: Store) -> None:
         """Write `scene.json`, if it differs, with what another process has put there meanwhile."""
         path = store.record(self.key)
-        if store.exists(path):
-            self._take_over(load_record(store, self.key))
+        before = store.read_if_there(path)
+        if before is not None:
+            self._take_over(_record_in(before, path, self.key))
         scene = self.scene
         content = {
             "scene": self.key,
@@ -174,7 +186,7 @@ class Record:
             "distrusted": self.distrusted,
         }
         data = (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
-        if not store.exists(path) or store.read(path) != data:
+        if before != data:
             store.write(path, data)
 
     def _take_over(self, there: "Record") -> None:
@@ -196,11 +208,12 @@ def load_record(store: Store, key: str) -> Record:
     """A registered scene's record. UnknownSceneError if there is none, DamagedError if it is none."""
     Scene.from_key(key)
     path = store.record(key)
-    if not store.exists(path):
+    content = store.read_if_there(path)
+    if content is None:
         raise UnknownSceneError(
             f"scene '{key}' is not in the store {store}; register it with: stilt-assets scenes add FILE"
         )
-    return _record_in(store.read(path), path, key)
+    return _record_in(content, path, key)
 
 
 def load_records(store: Store, keys: Sequence[str], *, sound_only: bool = False) -> list[Record]:

@@ -4,6 +4,11 @@ What does this machine lend to a process that may be killed at any moment?
 Private folders that are gone with their owner, one copy of a file for all, and locks: everything in one folder per
 user below TMPDIR. Each thing lies beside a lock that its owner holds; a lock that nobody holds marks what the dead
 left behind, and the next one who comes sweeps it away.
+
+Containers of one machine have a TMPDIR each. A folder of the machine that all of them see, named by
+STILT_ASSETS_SHARED_SCRATCH, then holds the copies, STILT_ASSETS_SHARED_SCRATCH_GB of them at most: locks are the
+kernel's, which they share. A copy there outlives its last user by an hour, unless its room is needed: the next
+container may begin when the last has ended.
 """
 
 import fcntl
@@ -17,30 +22,35 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from time import sleep
+from time import sleep, time
 from typing import IO, TypeVar
 
-from stilt_assets.errors import BusyError, DiskFullError, StoreError
+from stilt_assets.errors import BusyError, DamagedError, DiskFullError, StoreError, UsageError
 from stilt_assets.faults import in_words, redacted
 
+SHARED_VARIABLE = "STILT_ASSETS_SHARED_SCRATCH"
+SIZE_VARIABLE = "STILT_ASSETS_SHARED_SCRATCH_GB"  # 1e9 bytes
 _Thing = TypeVar("_Thing")
 _PRIVATE, _COPIES, _LOCKS = "private", "copies", "locks"
 _ROOMS = (_PRIVATE, _COPIES, _LOCKS)
+_OUTLIVES = 3600.0  # s that a copy of the machine's outlives its last user
 _GLANCES = 5  # at a lock that is held: a sweep holds each for a moment
 _GLANCE = 0.05  # s between them, and between looks at a copy that others are about to fetch or to drop
 
 
 def root() -> Path:
     """The folder below TMPDIR that holds all of this user's; made if it is not there, refused if it is not ours."""
-    place = Path(tempfile.gettempdir()) / f"stilt-assets-{os.getuid()}"
+    return _ours_in(Path(tempfile.gettempdir()), "set TMPDIR to a folder of yours")
+
+
+def _ours_in(folder: Path, do: str) -> Path:
+    place = folder / f"stilt-assets-{os.getuid()}"
     with in_words("making", place):
         with suppress(FileExistsError):
             place.mkdir(mode=0o700)
         facts = place.lstat()
         if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
-            raise StoreError(
-                f"{place} is not this user's folder; remove it or set TMPDIR to a folder of yours", "denied"
-            )
+            raise StoreError(f"{place} is not this user's folder; remove it or {do}", "denied")
         if facts.st_mode & 0o077:
             place.chmod(0o700)
         for name in _ROOMS:
@@ -49,12 +59,69 @@ def root() -> Path:
 
 
 def needs_room(place: Path, size: int, what: str, do: str = "free some or set TMPDIR") -> None:
-    """DiskFullError unless `size` bytes fit beside `place`."""
+    """DiskFullError unless `size` bytes fit beside `place`; copies that nobody uses make room for others."""
     free = shutil.disk_usage(place).free
+    if _are_shared() and place == copies():
+        free, do = _made_free(place, size), f"wait, free some or raise {SIZE_VARIABLE}"
     if free < size:
         raise DiskFullError(
             f"no room left in {place}: {free / 2**20:.1f} MiB free, {what} needs {size / 2**20:.1f}; {do}"
         )
+
+
+# ---- the copies of a machine
+
+
+def copies() -> Path:
+    """The folder of all copies: of this TMPDIR, or the one that all containers of this machine see."""
+    if not _are_shared():
+        return root() / _COPIES
+    given = os.environ[SHARED_VARIABLE]
+    if not Path(given).is_dir():
+        raise UsageError(f"{SHARED_VARIABLE} is {given}, which is no folder here: mount one, or unset it")
+    return _ours_in(Path(given), f"set {SHARED_VARIABLE} to a folder of yours") / _COPIES
+
+
+def _are_shared() -> bool:
+    return bool(os.environ.get(SHARED_VARIABLE))
+
+
+def _most() -> float:
+    """Bytes that the copies of a machine may take."""
+    given = os.environ.get(SIZE_VARIABLE) or "inf"
+    try:
+        return float(given) * 1e9
+    except ValueError:
+        raise UsageError(f"{SIZE_VARIABLE} is '{given}', which is no number of 10^9 bytes") from None
+
+
+def _made_free(place: Path, size: int) -> float:
+    """Bytes that are free for one more copy, after those went that were not used for longest, as far as needed."""
+    names = {path.with_suffix("") for path in place.iterdir() if path.suffix in (".lock", ".part")}
+    unused = sorted(names, key=_last_use)
+    while True:
+        free = min(shutil.disk_usage(place).free, _most() - sum(map(_size_of, place.iterdir())))
+        if free >= size or not unused:
+            return free
+        drop(unused.pop(0))
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # somebody made room meanwhile
+        return 0
+
+
+def _last_use(copy: Path) -> float:
+    try:
+        return lock_of(copy).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _may_be_used_again(place: Path) -> bool:
+    return _are_shared() and place.parent == copies() and place.exists() and time() - _last_use(place) < _OUTLIVES
 
 
 # ---- locks
@@ -158,13 +225,13 @@ def folder() -> Iterator[Path]:
 @contextmanager
 def copy_of(name: str, fetch: Callable[[Path], None], size: int | None = None) -> Iterator[Path]:
     """
-    One copy of a file for all processes of this user and machine, gone with the last of them.
+    One copy of a file for all processes of this user that see `copies()`, gone with the last of them.
 
     `name` stands for the file's bytes; `fetch` writes them, `size` in number if given, to the path that it is given.
     """
     sweep()
-    place = root() / _COPIES / _digest(f"{name} {size}")
-    lock = lock_of(place)
+    place = copies() / _digest(f"{name} {size}")
+    lock, sound = lock_of(place), True
     try:
         while True:
             with _in_words(held(lock, fcntl.LOCK_SH), lock):  # waits while somebody fetches
@@ -176,9 +243,14 @@ def copy_of(name: str, fetch: Callable[[Path], None], size: int | None = None) -
                     _fetch(place, fetch, name, size)
             if not mine:
                 sleep(random.uniform(0, _GLANCE))
+    except DamagedError:  # not to be met again by the next user
+        sound = False
+        raise
     finally:
         with suppress(FileNotFoundError):  # somebody cleaned up below TMPDIR meanwhile
-            drop(place)
+            os.utime(lock, (time(), time()) if sound else (0.0, 0.0))
+            if not _may_be_used_again(place):
+                drop(place)
 
 
 def _is_whole(place: Path, size: int | None) -> bool:
@@ -219,5 +291,6 @@ def sweep() -> int:
     """Remove what killed processes left behind; how many things that were."""
     here = root()
     with in_words("sweeping", here):
-        left = {entry.with_suffix("") for name in _ROOMS for entry in (here / name).iterdir()}
-        return sum(drop(place) for place in left)
+        rooms = {*(here / name for name in _ROOMS), copies()}
+        left = {entry.with_suffix("") for room in rooms for entry in room.iterdir()}
+        return sum(drop(place) for place in left if not _may_be_used_again(place))

@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from stilt_assets import pack
 from stilt_assets.agreement import Judgement
 from stilt_assets.errors import DamagedError, MeteorologyGapError, NoArchiveError
 from stilt_assets.guard import compare
@@ -26,7 +25,26 @@ from stilt_assets.recipes import Desk
 from stilt_assets.result import Done, as_before, finish, mending
 from stilt_assets.scene import digest
 from stilt_assets.stages import make_meteorology
+from stilt_assets.whole import summary_of
 from stilt_assets.workers import Progress, run_packs
+
+
+class Runner(Protocol):
+    """Who runs the packs of a scene."""
+
+    def shards_of(self, numbers: Sequence[int], at_most: int) -> list["Shard"]:
+        """Packs, by number, in the shards that one step takes each."""
+        ...
+
+    def run(
+        self,
+        desk: Desk,
+        shard: "Shard",
+        tell: Callable[[Progress], None] = ...,
+        stopped: Callable[[], bool] = ...,
+    ) -> None:
+        """Run the packs of a shard that are not whole. StoppedError when `stopped` says so."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -117,6 +135,24 @@ def run_shard(
         run_packs(work, made.share(numbers), desk.settings.packs.files, tell, stopped)
 
 
+class Here:
+    """Packs run in workers of this machine."""
+
+    def shards_of(self, numbers: Sequence[int], at_most: int) -> list[Shard]:
+        """As many shards as there may be steps."""
+        return shards_of(numbers, at_most)
+
+    def run(
+        self,
+        desk: Desk,
+        shard: Shard,
+        tell: Callable[[Progress], None] = lambda _: None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """In this process and its workers."""
+        run_shard(desk, shard, tell, stopped)
+
+
 @mending
 def ask_the_guard(desk: Desk, stopped: Callable[[], bool] = lambda: False) -> Judgement | None:
     """
@@ -174,7 +210,7 @@ def close_footprints(desk: Desk) -> Done:
     told = digest(json.dumps([[row["pixel"], row["status"], row["reason"]] for row in outcomes]))
     entry, trust = desk.record.begin(made.recipe), made.trust
     if _is_closed(desk, made, told) and entry["summary"].get("guard") == trust.get("guard"):
-        desk.record.finish(made.particles, desk.record.results[made.particles.name]["summary"])
+        desk.record.finish(made.particles, desk.record.results[made.particles.name]["summary"], made=False)
         return as_before(desk, made.recipe, started)
     entry["digests"] = {"outcomes": told}
     entry["closed"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S+00:00}"
@@ -185,7 +221,7 @@ def close_footprints(desk: Desk) -> Done:
     verdict = made.judged(outcomes)
     crop = {"crop_was_large_enough": verdict.enough, "crop": verdict.line}
     expected = {"seconds_expected": entry["expected"]["seconds"]} if "expected" in entry else {}
-    return finish(desk, made.recipe, pack.summary_of(outcomes) | expected | size | crop | trust, started)
+    return finish(desk, made.recipe, summary_of(outcomes) | expected | size | crop | trust, started)
 
 
 def _is_closed(desk: Desk, made: Footprints, outcomes: str) -> bool:
@@ -201,43 +237,39 @@ def make_footprints(
     *,
     retry_failed: bool = False,
     expected: Mapping[str, Any] | None = None,
+    runner: Runner | None = None,
 ) -> Done:
     """
-    Trajectories, endpoints, footprints and outcomes, pack by pack, in this process and its workers.
+    Trajectories, endpoints, footprints and outcomes, pack by pack, by `runner`: in this process, if nobody is named.
 
     If the crop of the meteorology turns out too small, or the guard does not believe the particles and the settings
     want it, `say` is told, and all is done once more, with a wider one or with the model that is trusted. What the
     whole scene is `expected` to cost is kept.
     """
+
+    def run_all() -> list[Shard]:
+        numbers = plan_footprints(desk, retry_failed=retry_failed, expected=expected)
+        found = shards_of(numbers, 1)
+        for shard in found:
+            (runner or Here()).run(desk, shard, tell, stopped)
+        return found
+
     mover = Footprints.of(desk).mover
     if mover.why:
         say(f"transport: {mover.line}")
-    run = _run_all(desk, tell, stopped, retry_failed, expected)
+    run = run_all()
     verdict = widen_if_too_small(desk)
     if verdict.can_be_widened:
         say(f"{verdict.line}; once more with a wider one")
-        run = _run_all(desk, tell, stopped, retry_failed, expected)
+        run = run_all()
     judgement = ask_the_guard(desk, stopped)
     if judgement:
         say(f"guard: {judgement.line}")
         if not judgement.agrees and desk.runs_again_in_doubt:
             say(f"transport: {Footprints.of(desk).mover.line}; once more")
-            run = _run_all(desk, tell, stopped, retry_failed, expected)
+            run = run_all()
     done = close_footprints(desk)
     if not run:
         pixels, packs = (done.summary[name] for name in ("pixels", "packs"))
         tell(Progress(pixels, pixels, packs, packs))
     return done
-
-
-def _run_all(
-    desk: Desk,
-    tell: Callable[[Progress], None],
-    stopped: Callable[[], bool],
-    retry_failed: bool,
-    expected: Mapping[str, Any] | None,
-) -> list[Shard]:
-    shards = shards_of(plan_footprints(desk, retry_failed=retry_failed, expected=expected), 1)
-    for shard in shards:
-        run_shard(desk, shard, tell, stopped)
-    return shards

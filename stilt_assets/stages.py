@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from stilt_assets import jacobian, pack
+from stilt_assets import jacobian
 from stilt_assets.choosing import CERTIFICATE, choose
 from stilt_assets.errors import DamagedError, RetrievalError, StoreError
 from stilt_assets.matrix import layout_of
@@ -34,6 +34,7 @@ from stilt_assets.retrieval import Retrieval, read_retrieval, readable, worth_ru
 from stilt_assets.retrieval.overpasses import overpass
 from stilt_assets.retrieval.points import points_at
 from stilt_assets.scene import Recipe, digest, sha256_of
+from stilt_assets.whole import read_outcomes
 from stilt_assets.worth import outside_of
 
 PIXELS = "pixels.parquet"
@@ -155,7 +156,7 @@ def make_jacobian(desk: Desk) -> Done:
     if is_there(desk, recipe, jacobian.MARKER):
         return as_before(desk, recipe, started)
     receptors = receptors_from(desk.table(pixels, "receptors.parquet"))
-    outcomes = pack.read_outcomes(desk.store, desk.folder(footprints))
+    outcomes = read_outcomes(desk.store, desk.folder(footprints))
     if len(outcomes) != len(receptors):
         what = f"outcomes of {len(outcomes)} of {len(receptors)} pixels"
         raise DamagedError(f"{desk.folder(footprints)} holds {what}: run again", desk.folder(footprints))

@@ -3,9 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from stilt_assets import pack
 from stilt_assets.scene import Record, load_record
 from stilt_assets.store import Store
+from stilt_assets.whole import read_outcomes, summary_of
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ def status_of(store: Store, key: str) -> SceneStatus:
     record = load_record(store, key)
     pixels = (record.result_of("pixels") or {}).get("summary", {})
     name = record.under_way or record.current.get("footprints")
-    rows = pack.read_outcomes(store, store.result(key, name), sound_only=True) if name else []
+    rows = read_outcomes(store, store.result(key, name), sound_only=True) if name else []
     waiting = _waiting(store, store.result(key, name)) if name else 0
-    counted = pack.summary_of(rows)
+    counted = summary_of(rows)
     total = pixels.get("pixels", record.retrieval.get("counted", {}).get("pixels", 0))
     outcomes = {status: int(counted[status]) for status in ("ok", "empty", "failed")}
     done = store.packs(store.result(key, name), "outcomes") if name else []

@@ -8,7 +8,6 @@ place and renamed, on an object store an object is whole by nature and a folder'
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from stilt_assets import disk, scratch
+from stilt_assets import bucket, disk, scratch
 from stilt_assets.errors import StoreError, UsageError
 from stilt_assets.faults import in_words, intact, redacted, steadily
 from stilt_assets.filesystem import opened
@@ -26,7 +25,6 @@ from stilt_assets.settings import is_url
 
 _Value = TypeVar("_Value")
 _Item = TypeVar("_Item")
-_AT_ONCE = 16  # requests to an object store; each waits for the network most of its time
 _NAME = re.compile(r"(?!\.)[A-Za-z0-9._=-]+", re.ASCII)  # a first dot marks what is being made
 _GLOB = re.compile(r"[*?\[\]]")  # fsspec takes a URL with one of these for a pattern
 
@@ -42,6 +40,7 @@ class Store:
     """A folder or URL (`gs://…`, `s3://…`) below which all results lie."""
 
     root: str
+    staged: bool = False  # whether files of a folder that other machines see too are copied before programs read them
 
     def __repr__(self) -> str:
         return f"Store({redacted(self.root)!r})"
@@ -123,13 +122,7 @@ class Store:
 
     def _at_once(self, act: Callable[[_Item], _Value], items: Sequence[_Item]) -> list[_Value]:
         """What `act` returns for each item, side by side on an object store; the first failure ends it."""
-        if self.is_local or len(items) < 2:
-            return [act(item) for item in items]
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            try:
-                return list(pool.map(act, items))
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+        return [act(item) for item in items] if self.is_local else bucket.at_once(act, items)
 
     def exists(self, path: str) -> bool:
         """Whether a file or folder is there."""
@@ -194,10 +187,11 @@ class Store:
     def read_many(self, paths: Iterable[str], *, as_far_as_there: bool = False) -> dict[str, bytes]:
         """All bytes of files, by their paths. StoreError if one cannot be read; it may be gone `as_far_as_there`."""
         wanted = list(dict.fromkeys(paths))
-        found = zip(wanted, self._at_once(self._read_or_none if as_far_as_there else self.read, wanted), strict=True)
+        found = zip(wanted, self._at_once(self.read_if_there if as_far_as_there else self.read, wanted), strict=True)
         return {path: content for path, content in found if content is not None}
 
-    def _read_or_none(self, path: str) -> bytes | None:
+    def read_if_there(self, path: str) -> bytes | None:
+        """All bytes of a file; None if it is not there. StoreError if it cannot be read."""
         try:
             return self.read(path)
         except StoreError as error:
@@ -225,11 +219,12 @@ class Store:
         DamagedError if what is read is not what was written.
         """
 
+        if where is None and not self.is_local:  # one request; to read in parts takes more than the whole
+            return rows_in(pa.BufferReader(self.read(path)), path, columns)
+
         def look() -> pa.Table:
-            with intact(path), self.fs.open(path, "rb") as file:
-                filters = where and [where]
-                names = columns and list(columns)
-                return pq.read_table(file, columns=names, filters=filters, page_checksum_verification=True)
+            with self.fs.open(path, "rb") as file:
+                return rows_in(file, path, columns, where)
 
         return self._do("reading", path, look)
 
@@ -247,21 +242,15 @@ class Store:
             with in_words("removing", path):
                 disk.remove(self._here(path))
         else:
-            self._do("removing", path, lambda: self._remove_objects(path))
+            self._do("removing", path, lambda: bucket.remove(self.fs, path))
 
-    def _remove_objects(self, path: str) -> None:
-        fs = self.fs
-        found = fs.find(path)
-        try:
-            if found == [fs._strip_protocol(path)]:
-                fs.rm_file(path)
-                return
-            if found:
-                fs.rm(path, recursive=True)
-        except FileNotFoundError:
-            return
-        if found and fs.find(path):  # s3fs passes over what a bulk request could not delete
-            raise StoreError(f"removing {redacted(path)} failed: some of it is still there", "denied")
+    def remove_files(self, paths: Sequence[str]) -> None:
+        """Take files away, as far as they are there: nobody looks for them before."""
+        if self.is_local:
+            for path in paths:
+                self.remove(path)
+        elif paths:
+            self._do("removing", paths[0], lambda: bucket.remove_known(self.fs, paths))
 
     # ---- folders and copies
 
@@ -278,16 +267,7 @@ class Store:
         else:
             with in_words("building", folder), scratch.folder() as work:
                 yield work
-                self._upload(work, folder, marker)
-
-    def _upload(self, work: Path, folder: str, marker: str) -> None:
-        def put(path: Path) -> None:
-            place = f"{folder}/{path.relative_to(work).as_posix()}"
-            steadily("writing", place, lambda: self.fs.put_file(str(path), place))
-
-        files = sorted(path for path in work.rglob("*") if path.is_file() and path != work / marker)
-        self._at_once(put, files)
-        put(work / marker)
+                bucket.upload(self.fs, work, folder, marker)
 
     def alone(self, path: str) -> AbstractContextManager[None]:
         """Be the only process of this machine that works on a file or folder; BusyError if another one does."""
@@ -296,17 +276,26 @@ class Store:
     @contextmanager
     def local(self, path: str) -> Iterator[Path]:
         """A file as a path of this machine, for programs that read only those: one copy for all processes."""
-        if self.is_local:
+        if self.is_local and not self.staged:
             yield self._here(path)
             return
         size = int(self._do("measuring", path, lambda: self.fs.info(path)["size"]))
 
         def fetch(copy: Path) -> None:
             scratch.needs_room(copy.parent, size, redacted(path))
-            steadily("fetching", path, lambda: self.fs.get_file(path, str(copy)))
+            bucket.fetch(self.fs, path, size, copy)
 
         with scratch.copy_of(path, fetch, size) as copy:
             yield copy
+
+
+def rows_in(
+    file: Any, path: str, columns: Sequence[str] | None = None, where: tuple[str, str, Any] | None = None
+) -> pa.Table:
+    """Rows of the store's `path`, opened as `file`. DamagedError if they are not what was written."""
+    with intact(path):
+        filters, names = where and [where], columns and list(columns)
+        return pq.read_table(file, columns=names, filters=filters, page_checksum_verification=True)
 
 
 def open_store(root: str) -> Store:

@@ -18,7 +18,7 @@ _PIXELS, _PER_PIXEL = 6e3, 600.0  # bytes of three tables, and of a pixel in the
 _PER_ROW = {"full": 4.5, "core": 3.0, "endpoints": 0.0}  # bytes of a particle's minute
 _PER_END = 60.0  # bytes of a particle's end
 _PER_PACK = 8e3  # bytes of a pack's cells and outcomes that do not grow
-_PER_CELL_KEPT, _PER_CELL_OF_H = 6.0, 2.0  # bytes
+PER_CELL_KEPT, _PER_CELL_OF_H = 6.0, 2.0  # bytes
 _JACOBIAN = 8e4  # bytes of all that does not grow
 _SEEN = 0.027  # share of cells and hours that 1,000 particles over 24 hours reached on 200 x 200 cells
 _OBJECTS, _PER_AGGREGATE = 58, 11  # of a Jacobian, and of each of its coarser copies
@@ -51,7 +51,7 @@ def _formula(stage: str, load: Load, seen: float) -> float:
     if stage == "particles":
         return _PER_ROW[load.keep] * rows + _PER_END * load.pixels * load.particles
     if stage == "footprints":
-        return _PER_PACK * load.packs + _PER_CELL_KEPT * seen
+        return _PER_PACK * load.packs + PER_CELL_KEPT * seen
     return _JACOBIAN + _PER_CELL_OF_H * seen
 
 

@@ -10,6 +10,7 @@ import resource
 import signal
 import tempfile
 import threading
+import zlib
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import forkserver
 
@@ -21,7 +22,10 @@ _FOR_THE_MAIN_PROCESS = (signal.SIGINT, signal.SIGTERM)
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Cores that this process may use: STILT_ASSETS_CORES, where a container sees more than it has asked for."""
+    given = os.environ.get("STILT_ASSETS_CORES", "")
+    if given.isdigit() and int(given):
+        return int(given)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -76,8 +80,14 @@ def _end_with_the_main_process() -> None:
 def run(job: Job) -> str:
     """Run a pixel; the reason if it should be tried once more."""
     _may_hold(job.limits.memory)
-    with scratch.slot("core", max(_workplace.workers, cores())):
+    with scratch.slot(_core(), max(_workplace.workers, cores())):
         return run_pixel(_workplace, job)
+
+
+def _core() -> str:
+    """A name for this process's cores: jobs of a batch system that have other cores do not take turns with it."""
+    own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return f"core-{zlib.crc32(repr(own).encode()):08x}"
 
 
 def _may_hold(memory: int | None) -> None:

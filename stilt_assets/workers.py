@@ -23,6 +23,7 @@ from stilt_assets.reasons import REASONS, Remedy
 from stilt_assets.receptor import Kernel, Receptor
 from stilt_assets.simulation import FusedTransport
 from stilt_assets.transport import transport_named
+from stilt_assets.whole import Files
 from stilt_assets.worker import end_workers, finish, pool_of, run
 
 _DEATHS = 9  # of workers in a row, after which the machine is to blame
@@ -86,6 +87,8 @@ class Run:
         self.refused: list[Job | int] = []  # a broken pool did not take them
         self.suspects: list[Job | int] = []  # ran when a worker was killed: each runs again on its own
         self.held: dict[int, ExitStack] = {}  # locks of opened packs
+        self.keepers = work.packs.keepers(self.waiting) if self.waiting else {}  # folders with particles, by pack
+        self.begun = work.packs.begun() if self.waiting else set[int]()  # by whoever stopped halfway
         self.on_its_own = False
         self.deaths = 0  # of workers, one after the other
         self.damages: Counter[int] = Counter()  # times that pixels of a pack came back damaged
@@ -164,18 +167,27 @@ class Run:
         members = self.share.packs[number].tolist()
         self.held[number] = ExitStack()
         self.held[number].enter_context(self.work.packs.alone(number))
-        if self.work.packs.whole({number: members}):
+        if self.work.packs.is_whole(number, members):
             self._put_down(number)
             return
         self.work.packs.needs_room(len(members), self.work.simulation)
-        left = self.left[number] = self.work.packs.open(number, members)
+        left = self.left[number] = self.work.packs.open(number, members, begun=number in self.begun)
         if not left:
             self.jobs.append(number)
-        keeper = self.work.packs.keeper(number)
-        self.jobs.extend(self._job(number, pixel, keeper) for pixel in sorted(left))
+        kept = self._kept(number) if left else None
+        self.jobs.extend(self._job(number, pixel, kept) for pixel in sorted(left))
 
-    def _job(self, number: int, pixel: int, keeper: str | None = None) -> Job:
-        return Job(number, self.share.receptors[pixel], self.share.kernels[pixel], self.work.limits, keeper)
+    def _kept(self, number: int) -> Files | None:
+        """The particles of a pack, here as long as it is held, if a folder keeps them."""
+        if number not in self.keepers:
+            return None
+        try:
+            return self.held[number].enter_context(self.work.packs.lent(self.keepers[number], number))
+        except DamagedError:
+            return None
+
+    def _job(self, number: int, pixel: int, kept: Files | None = None) -> Job:
+        return Job(number, self.share.receptors[pixel], self.share.kernels[pixel], self.work.limits, kept)
 
     def _submit(self, pool: ProcessPoolExecutor, job: Job | int) -> None:
         try:

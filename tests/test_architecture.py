@@ -13,6 +13,7 @@ import stilt_assets
 HOUSE = Path(stilt_assets.__file__).parent
 FILES = {path.relative_to(HOUSE).as_posix(): path for path in sorted(HOUSE.rglob("*.py"))}
 GROUND = (
+    "bucket",
     "disk",
     "errors",
     "faults",
@@ -34,6 +35,7 @@ FLOW = [
 ]
 DOORS = {  # through which a command reaches an instance of Dagster
     "stilt_assets.defs.partitions.add_to_instance",
+    "stilt_assets.defs.metrics.queue",
     *(f"stilt_assets.defs.backfill.{act}" for act in ("start", "failed", "batches", "pause", "resume", "cancel")),
 }
 LINES_PER_FILE = 320

@@ -18,11 +18,12 @@ import zarr
 from stilt_assets.grid import EARTH_RADIUS, Grid
 from stilt_assets.jacobian import NAME, Scenery, quantized, read_array, write_jacobian
 from stilt_assets.matrix import layout_of
-from stilt_assets.pack import Packs, read_outcomes
+from stilt_assets.pack import Packs
 from stilt_assets.quality import few_pixels_lost, jacobian_is_physical
 from stilt_assets.receptor import PIXELS, Receptor
 from stilt_assets.simulation import Outcome, Status
 from stilt_assets.store import Store, open_store
+from stilt_assets.whole import read_outcomes
 
 GRID = Grid(west=10.0, south=50.0, east=12.5, north=51.0, resolution=0.5)  # 2 rows, 5 columns
 DAY = datetime(2019, 5, 30, tzinfo=UTC)

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from stilt_assets.cut import cut
 from stilt_assets.errors import StoreError
-from stilt_assets.pack import Packs, read_outcomes, summary_of
+from stilt_assets.pack import Packs
 from stilt_assets.simulation import Outcome, Status
 from stilt_assets.store import Store, open_store
 from stilt_assets.table import Arrays
+from stilt_assets.whole import read_outcomes, summary_of
 
 # ---- cutting
 
@@ -489,7 +490,7 @@ def test_endpoints_alone_are_kept_without_trajectories(tmp_path: Path) -> None:
     packs.put_aside(0, outcome(3), {name: MADE[name] for name in ("cells", "endpoints")})
     packs.finish(0, [3])
     assert 0 in packs.whole({0: [3]})
-    assert packs.keeper(0) is None
+    assert packs.keepers([0]) == {}
     assert packs.store.names(packs.particles) == ["endpoints"]
 
 
@@ -544,8 +545,8 @@ def test_particles_of_another_footprint_are_not_those_of_this_one(packs: Packs) 
     a_pack_of_four(packs)
     other = Packs(packs.store, packs.particles, packs.store.result("key", "footprints-2"), "core")
     assert 0 not in other.whole({0: [3, 5, 8, 9]})
-    assert other.keeper(0) == packs.particles
-    assert other.keeper(1) is None
+    assert other.keepers([0]) == {0: packs.particles}
+    assert other.keepers([1]) == {}
 
 
 def test_packs_on_an_object_store_come_back_too() -> None:

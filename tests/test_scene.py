@@ -209,6 +209,23 @@ def test_finishing_the_same_result_again_replaces_nothing() -> None:
     assert record.superseded == []
 
 
+def test_a_record_names_the_image_that_made_each_result(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [f"place:5000/stilt-assets@sha256:{digit * 64}" for digit in "ab"]
+    record, recipe = Record(KEY, {}), Recipe("meteorology", {"top": 1})
+    monkeypatch.setenv("STILT_ASSETS_IMAGE", images[0])
+    pixels = finished(record, "pixels", top=1)
+    monkeypatch.setenv("STILT_ASSETS_IMAGE", images[1])
+    record.finish(recipe, {})
+    record.finish(pixels, {}, made=False)
+    record.save(store)
+    there = json.loads(store.read(store.record(KEY)))["results"]
+    assert [there[name]["image"] for name in (pixels.name, recipe.name)] == images
+    monkeypatch.delenv("STILT_ASSETS_IMAGE")
+    assert Recipe("meteorology", {"top": 1}).name == recipe.name
+    record.finish(recipe, {})
+    assert "image" not in record.results[recipe.name]
+
+
 def test_a_result_that_is_current_again_is_no_longer_superseded() -> None:
     record = Record(KEY, {})
     one, two, three = (finished(record, "pixels", top=top) for top in (1, 2, 3))

@@ -12,13 +12,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from stilt_assets import scratch
-from stilt_assets.errors import BusyError, DiskFullError, StoreError
+from stilt_assets.errors import BusyError, DamagedError, DiskFullError, StoreError, UsageError
 
 BEGIN = """
 import os, random, sys, time
@@ -62,9 +62,10 @@ def started() -> Iterator[Started]:
         each.communicate()
 
 
-def start(started: Started, program: str, *words: object) -> subprocess.Popen[str]:
+def start(started: Started, program: str, *words: object, **more: object) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-c", BEGIN + program, *map(str, words)],
+        env=os.environ | {name: str(value) for name, value in more.items()},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -302,6 +303,110 @@ def test_somebody_who_cleans_up_below_tmpdir_does_not_end_a_run(place: Path) -> 
     with scratch.copy_of("name", lambda copy: copy.write_bytes(b"x") and None), scratch.alone("x"), scratch.folder():
         shutil.rmtree(scratch.root())
     assert lying(place) == set()
+
+
+# ---- containers of one machine: a TMPDIR each, and a folder that all see
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the machine."""
+    (tmp_path / "node").mkdir()
+    monkeypatch.setenv("STILT_ASSETS_SHARED_SCRATCH", str(tmp_path / "node"))
+    return tmp_path / "node"
+
+
+def container(started: Started, tmp_path: Path, program: str) -> subprocess.Popen[str]:
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))
+    return start(started, program, tmp_path / "log", TMPDIR=folder)
+
+
+def shared_copies(node: Path) -> list[int]:
+    """Bytes of each copy, the smallest first."""
+    return sorted(int(path.stat().st_size) for path in scratch.copies().iterdir() if not path.suffix)
+
+
+def test_containers_share_one_copy_and_the_next_one_finds_it(started: Started, node: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    containers = [container(started, tmp_path, copier(0.02)) for _ in range(3)]
+    assert [(said(each), said(each)) for each in containers] == [("on", str(len(CONTENT)))] * 3
+    assert lying(node) == {path for path in lying(node) if path.startswith("copies/")}
+    for each in containers:
+        go_on(each)
+        assert said(each) == "done"
+    late = container(started, tmp_path, copier(0))
+    assert (said(late), said(late)) == ("on", str(len(CONTENT)))
+    assert len(log.read_text().splitlines()) == 1
+    assert shared_copies(node) == [len(CONTENT)]
+
+
+def test_what_a_killed_container_had_begun_goes_and_what_is_whole_stays(
+    started: Started, node: Path, tmp_path: Path
+) -> None:
+    user = container(started, tmp_path, copier(0))
+    assert (said(user), said(user)) == ("on", str(len(CONTENT)))
+    program = copier(0.2).replace("'name'", "'another'")
+    fetching = container(started, tmp_path, program)
+    said(fetching)
+    while not list(scratch.copies().glob("*.part")):
+        time.sleep(0.01)
+    kill(fetching)
+    kill(user)
+    assert scratch.sweep() == 1
+    assert not list(scratch.copies().glob("*.part"))
+    assert shared_copies(node) == [len(CONTENT)]
+
+
+def write(size: int) -> Callable[[Path], None]:
+    def fetch(place: Path) -> None:
+        scratch.needs_room(place.parent, size, "an aggregate")
+        place.write_bytes(bytes(size))
+
+    return fetch
+
+
+def test_the_copy_that_was_not_used_for_longest_makes_room_and_one_in_use_never(
+    node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STILT_ASSETS_SHARED_SCRATCH_GB", "1e-5")  # ten thousand bytes
+    for name, size in (("old", 3000), ("older", 2000), ("old", 3000)):
+        with scratch.copy_of(name, write(size), size):
+            time.sleep(0.02)
+    with scratch.copy_of("new", write(6000), 6000):
+        assert shared_copies(node) == [3000, 6000]
+        message = r"no room left in .*copies: 0\.0 MiB free, an aggregate needs 0\.0; wait, free some or raise STILT_"
+        with pytest.raises(DiskFullError, match=message), scratch.copy_of("too large", write(4001), 4001):
+            pass
+        assert shared_copies(node) == [6000]
+        with scratch.copy_of("small", write(4000), 4000):
+            assert shared_copies(node) == [4000, 6000]
+
+
+def test_a_copy_of_the_machine_goes_an_hour_after_its_last_use(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with scratch.copy_of("name", write(5), 5):
+        pass
+    now = time.time()
+    monkeypatch.setattr(scratch, "time", lambda: now + 3500)
+    assert scratch.sweep() == 0
+    monkeypatch.setattr(scratch, "time", lambda: now + 3700)
+    assert scratch.sweep() == 1
+    assert lying(node) == set()
+
+
+def test_a_copy_that_turned_out_damaged_is_fetched_anew(node: Path) -> None:
+    with pytest.raises(DamagedError), scratch.copy_of("name", write(5), 5):
+        raise DamagedError("not its sha256", "name")
+    assert lying(node) == set()
+
+
+def test_a_folder_of_the_machine_that_is_not_mounted_is_told(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STILT_ASSETS_SHARED_SCRATCH", str(node / "not"))
+    with pytest.raises(UsageError, match=f"STILT_ASSETS_SHARED_SCRATCH is {node}/not, which is no folder here: mount"):
+        scratch.copies()
+    monkeypatch.setenv("STILT_ASSETS_SHARED_SCRATCH", str(node))
+    monkeypatch.setenv("STILT_ASSETS_SHARED_SCRATCH_GB", "ten")
+    with pytest.raises(UsageError, match="is 'ten', which is no number"), scratch.copy_of("name", write(5), 5):
+        pass
 
 
 # ---- killed at any moment

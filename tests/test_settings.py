@@ -93,6 +93,8 @@ def test_what_the_readme_calls_defaults_are_the_defaults(tmp_path: Path) -> None
         "jacobian": settings.jacobian,
         "simulation": settings.simulation,
         "simulation.guard": settings.simulation.guard,
+        "cluster": settings.cluster,
+        "retention": settings.retention,
     }
     defaults = {
         f"{room}.{name}": getattr(value, name)

@@ -15,11 +15,12 @@ from stilt_assets import workers
 from stilt_assets.errors import DamagedError, DiskFullError, OverBudgetError, WorkersKilledError
 from stilt_assets.grid import Grid
 from stilt_assets.meteorology.proof import Edges
-from stilt_assets.pack import Packs, read_outcomes
+from stilt_assets.pack import Packs
 from stilt_assets.pixel import Workplace
 from stilt_assets.receptor import Kernel, Receptor
 from stilt_assets.simulation import Limits, Outcome, Simulation, Status
 from stilt_assets.store import open_store
+from stilt_assets.whole import read_outcomes
 from stilt_assets.workers import Share
 
 COUNT = 5

@@ -11,8 +11,10 @@ import sys
 import typer
 
 from stilt_assets.cli import backfill, look, scenes
+from stilt_assets.cli.metrics import metrics
 from stilt_assets.cli.preview import preview
 from stilt_assets.cli.run import demo, run
+from stilt_assets.cli.shard import shard
 from stilt_assets.cli.terminal import say
 from stilt_assets.errors import StiltAssetsError, StoppedError
 
@@ -24,7 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(scenes.app, name="scenes")
 app.add_typer(backfill.app, name="backfill")
-for command in (preview, run, look.status, look.why, look.difference, look.export, look.reasons, demo):
+for command in (preview, run, shard, look.status, look.why, look.difference, look.export, look.reasons, metrics, demo):
     app.command()(command)
 
 

@@ -48,10 +48,14 @@ def start(
         return
     if not keys:
         return
-    if settings.limits.backfill.given and not beyond_limits:
-        from stilt_assets.budget import hold_to, preview_of_many
+    limited = settings.limits.backfill.given and not beyond_limits
+    if limited or settings.cluster.node:
+        from stilt_assets.budget import hold_to, hold_to_nodes, preview_of_many
 
-        hold_to(preview_of_many(keys, settings, store), settings, "backfill", f"the backfill of {len(keys)} scenes")
+        total = preview_of_many(keys, settings, store)
+        hold_to_nodes(total, settings)
+        if limited:
+            hold_to(total, settings, "backfill", f"the backfill of {len(keys)} scenes")
     from stilt_assets.defs.backfill import start as start_backfill
 
     what = f", {status}" if status else ""

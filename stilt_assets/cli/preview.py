@@ -68,7 +68,7 @@ def _one(key: str, settings, store, retry_failed: bool, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
     else:
-        _print(_of_one(facts, settings))
+        _print(_of_one(found, facts, settings))
 
 
 def _prior(settings) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def _print(rows: list[tuple[str, str]]) -> None:
         typer.echo(line.rstrip())
 
 
-def _of_one(facts: dict[str, Any], settings) -> list[tuple[str, str]]:
+def _of_one(found, facts: dict[str, Any], settings) -> list[tuple[str, str]]:
     dropped = _dropped(facts["dropped"])
     weather = facts["weather"]
     files = _files(weather["files"])
@@ -99,6 +99,7 @@ def _of_one(facts: dict[str, Any], settings) -> list[tuple[str, str]]:
         ("pixels", f"{facts['pixels']} kept" + (f"; dropped: {dropped}" if dropped else "")),
         ("to run", _to_run(facts)),
         *_amounts(facts, settings),
+        ("a pod", f"{found.pods['run_shard'].line} for a shard, on a cluster"),
         ("meteorology", weather["missing"] or f"{weather['product']}: {state}; {size}"),
         (
             "information",

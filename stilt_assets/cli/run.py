@@ -38,16 +38,20 @@ def run_scene(desk, *, retry_failed: bool = False) -> str:
     from stilt_assets import stages
     from stilt_assets.difference import tell_difference
     from stilt_assets.jacobian import NAME
-    from stilt_assets.pack import read_outcomes
     from stilt_assets.preview import preview_of
     from stilt_assets.quality import few_pixels_lost, jacobian_is_physical
     from stilt_assets.shard import make_footprints
+    from stilt_assets.slurm import runner_of
+    from stilt_assets.whole import read_outcomes
 
+    runner = runner_of(os.environ.get("STILT_ASSETS_EXECUTOR", ""))
     _tell(stages.make_pixels(desk))
     _tell(stages.make_meteorology(desk, say))
     expected = preview_of(desk, retry_failed=retry_failed).expected
     with stoppable() as stopped, bar() as tell:
-        footprints = make_footprints(desk, tell, stopped, say, retry_failed=retry_failed, expected=expected)
+        footprints = make_footprints(
+            desk, tell, stopped, say, retry_failed=retry_failed, expected=expected, runner=runner
+        )
     _tell(footprints)
     if not footprints.summary["crop_was_large_enough"]:
         say(str(footprints.summary["crop"]))

@@ -11,6 +11,7 @@ from stilt_assets.defs import shards
 from stilt_assets.defs.limits import hold
 from stilt_assets.defs.metadata import RETRIES, differs, in_one_line, picture, shown, weighed
 from stilt_assets.defs.partitions import scenes
+from stilt_assets.defs.pods import as_pod
 from stilt_assets.defs.retrievals import scene_catalog
 from stilt_assets.difference import tell_difference
 from stilt_assets.jacobian import NAME
@@ -23,7 +24,14 @@ from stilt_assets.store import Store
 GROUP = "scene"
 
 
-@dg.asset(partitions_def=scenes, group_name=GROUP, retry_policy=RETRIES, deps=[scene_catalog], kinds={"parquet"})
+@dg.asset(
+    partitions_def=scenes,
+    group_name=GROUP,
+    retry_policy=RETRIES,
+    deps=[scene_catalog],
+    op_tags=as_pod("pixels"),
+    kinds={"parquet"},
+)
 def pixels(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]
 ) -> dg.MaterializeResult:
@@ -41,7 +49,14 @@ def pixels(
         return shown(done, **weighed(preview_of(desk)))
 
 
-@dg.asset(partitions_def=scenes, group_name=GROUP, retry_policy=RETRIES, deps=[pixels], kinds={"file"})
+@dg.asset(
+    partitions_def=scenes,
+    group_name=GROUP,
+    retry_policy=RETRIES,
+    op_tags=as_pod("meteorology"),
+    deps=[pixels],
+    kinds={"file"},
+)
 def meteorology(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]
 ) -> dg.MaterializeResult:
@@ -76,7 +91,14 @@ def footprints(pixels, meteorology):
     return shards.close(ran=ran, ran_again=again, ran_instead=instead)
 
 
-@dg.asset(partitions_def=scenes, group_name=GROUP, retry_policy=RETRIES, deps=[pixels, footprints], kinds={"zarr"})
+@dg.asset(
+    partitions_def=scenes,
+    group_name=GROUP,
+    retry_policy=RETRIES,
+    op_tags=as_pod("jacobian"),
+    deps=[pixels, footprints],
+    kinds={"zarr"},
+)
 def jacobian(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]
 ) -> dg.MaterializeResult:

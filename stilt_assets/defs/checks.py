@@ -5,10 +5,10 @@ from typing import Any
 import dagster as dg
 
 from stilt_assets.defs.assets import footprints, jacobian
-from stilt_assets.defs.metadata import checked, in_one_line
+from stilt_assets.defs.metadata import RETRIES, checked, in_one_line
+from stilt_assets.defs.pods import as_pod
 from stilt_assets.guard import judgement_of
 from stilt_assets.jacobian import NAME
-from stilt_assets.pack import read_outcomes
 from stilt_assets.quality import crop_was_large_enough as _crop_was_large_enough
 from stilt_assets.quality import few_pixels_lost as _few_pixels_lost
 from stilt_assets.quality import jacobian_is_physical as _jacobian_is_physical
@@ -17,13 +17,14 @@ from stilt_assets.quality import no_gaps as _no_gaps
 from stilt_assets.recipes import Desk, desk_of
 from stilt_assets.settings import Settings
 from stilt_assets.store import Store
+from stilt_assets.whole import read_outcomes
 
 
 def _outcomes(desk: Desk) -> list[dict[str, Any]]:
     return read_outcomes(desk.store, desk.store.result(desk.record.key, desk.record.current["footprints"]))
 
 
-@dg.asset_check(asset=footprints, blocking=True)
+@dg.asset_check(asset=footprints, blocking=True, retry_policy=RETRIES, op_tags=as_pod("check"))
 def few_pixels_lost(
     context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]
 ) -> dg.AssetCheckResult:
@@ -33,7 +34,7 @@ def few_pixels_lost(
         return checked(_few_pixels_lost(_outcomes(desk), desk.target.tolerance))
 
 
-@dg.asset_check(asset=footprints)
+@dg.asset_check(asset=footprints, retry_policy=RETRIES, op_tags=as_pod("check"))
 def crop_was_large_enough(
     context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]
 ) -> dg.AssetCheckResult:
@@ -43,7 +44,7 @@ def crop_was_large_enough(
         return checked(_crop_was_large_enough(made["summary"]), dg.AssetCheckSeverity.WARN)
 
 
-@dg.asset_check(asset=footprints)
+@dg.asset_check(asset=footprints, retry_policy=RETRIES, op_tags=as_pod("check"))
 def native_agrees_with_hysplit(
     context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]
 ) -> dg.AssetCheckResult:
@@ -55,7 +56,7 @@ def native_agrees_with_hysplit(
         return checked(_native_agrees_with_hysplit(summary, judgement))
 
 
-@dg.asset_check(asset=jacobian)
+@dg.asset_check(asset=jacobian, retry_policy=RETRIES, op_tags=as_pod("check"))
 def no_gaps(
     context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]
 ) -> dg.AssetCheckResult:
@@ -65,7 +66,7 @@ def no_gaps(
         return checked(_no_gaps(_outcomes(desk)), dg.AssetCheckSeverity.WARN)
 
 
-@dg.asset_check(asset=jacobian)
+@dg.asset_check(asset=jacobian, retry_policy=RETRIES, op_tags=as_pod("check"))
 def jacobian_is_physical(
     context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]
 ) -> dg.AssetCheckResult:

@@ -13,6 +13,7 @@ import dagster as dg
 from stilt_assets.catalog import chosen
 from stilt_assets.defs.metadata import in_one_line
 from stilt_assets.defs.partitions import add_keys
+from stilt_assets.defs.pods import as_pod
 from stilt_assets.errors import UsageError
 from stilt_assets.inbox import files_of_days, scenes_of, take_in_files
 from stilt_assets.settings import Settings
@@ -33,7 +34,11 @@ class RetrievalsConfig(dg.Config):
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", dg.BetaWarning)  # Dagster calls backfill policies beta; a test holds what we need
     by_day = dg.asset(
-        partitions_def=days, group_name=GROUP, backfill_policy=dg.BackfillPolicy.single_run(), kinds={"netcdf"}
+        partitions_def=days,
+        group_name=GROUP,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        op_tags=as_pod("pixels", of_scene=False),
+        kinds={"netcdf"},
     )
 
 

@@ -8,12 +8,15 @@ passes from step to step but their names, so each may run in a process or on a m
 import dagster as dg
 
 from stilt_assets import shard as shards
+from stilt_assets.budget import hold_to_nodes
 from stilt_assets.defs.limits import hold
 from stilt_assets.defs.metadata import RETRIES, facts_of, in_one_line, particles_per_second
+from stilt_assets.defs.pods import as_pod
 from stilt_assets.plan import Footprints
 from stilt_assets.preview import preview_of
 from stilt_assets.recipes import desk_of
 from stilt_assets.settings import Settings
+from stilt_assets.shard import Runner
 from stilt_assets.store import Store
 from stilt_assets.workers import Progress
 
@@ -26,28 +29,35 @@ class FootprintsConfig(dg.Config):
     retry_failed: bool = False  # run pixels again that failed, whatever the reason
 
 
-@dg.op(ins={"ready": dg.In(dg.Nothing)}, out=dg.DynamicOut(dg.Nothing), retry_policy=RETRIES)
+@dg.op(ins={"ready": dg.In(dg.Nothing)}, out=dg.DynamicOut(dg.Nothing), retry_policy=RETRIES, tags=as_pod("plan"))
 def plan(
     context: dg.OpExecutionContext,
     config: FootprintsConfig,
     settings: dg.ResourceParam[Settings],
     store: dg.ResourceParam[Store],
+    runner: dg.ResourceParam[Runner],
 ):
     """Share out the packs that are not whole, unless they would cost more than the limits allow."""
     with in_one_line():
         desk = desk_of(context.partition_key, settings, store)
         weighed = preview_of(desk, retry_failed=config.retry_failed)
+        hold_to_nodes(weighed, settings)
         hold(context, desk, lambda: weighed)
         left = shards.plan_footprints(desk, retry_failed=config.retry_failed, expected=weighed.expected)
         mover = Footprints.of(desk).mover
     context.log.info(f"{weighed.cpu_hours:.3g} CPU hours expected; {weighed.cost_told}")
     context.log.info(f"{len(left)} packs to do, transport: {mover.line}")
-    for shard in shards.shards_of(left, settings.packs.shards):
+    for shard in runner.shards_of(left, settings.packs.shards):
         yield dg.DynamicOutput(None, mapping_key=shard.name)
 
 
-@dg.op(ins={"ran": dg.In(dg.Nothing)}, out=dg.DynamicOut(dg.Nothing), retry_policy=RETRIES)
-def widen(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]):
+@dg.op(ins={"ran": dg.In(dg.Nothing)}, out=dg.DynamicOut(dg.Nothing), retry_policy=RETRIES, tags=as_pod("widen"))
+def widen(
+    context: dg.OpExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    store: dg.ResourceParam[Store],
+    runner: dg.ResourceParam[Runner],
+):
     """If the crop of the meteorology was too small, make a wider one and share out all packs once more."""
     with in_one_line():
         desk = desk_of(context.partition_key, settings, store)
@@ -56,13 +66,22 @@ def widen(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings], 
             context.log.warning(f"{verdict.line}; once more with a wider one")
         expected = preview_of(desk).expected if verdict.can_be_widened else None
         left = shards.plan_footprints(desk, reopen=False, expected=expected)
-    for shard in shards.shards_of(left, settings.packs.shards):
+    for shard in runner.shards_of(left, settings.packs.shards):
         yield dg.DynamicOutput(None, mapping_key=shard.name)
 
 
-@dg.op(ins={"planned": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), retry_policy=RETRIES, pool="cores")
+@dg.op(
+    ins={"planned": dg.In(dg.Nothing)},
+    out=dg.Out(dg.Nothing),
+    retry_policy=RETRIES,
+    tags=as_pod("run_shard"),
+    pool="cores",
+)
 def run_shard(
-    context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]
+    context: dg.OpExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    store: dg.ResourceParam[Store],
+    runner: dg.ResourceParam[Runner],
 ) -> None:
     """Give every pixel of a shard an outcome and every pack its files."""
     told: list[int] = []
@@ -75,16 +94,22 @@ def run_shard(
 
     with in_one_line():
         shard = shards.Shard.from_name(context.get_mapping_key() or "")
-        shards.run_shard(desk_of(context.partition_key, settings, store), shard, tell)
+        runner.run(desk_of(context.partition_key, settings, store), shard, tell)
 
 
 @dg.op(
     ins={"ran": dg.In(dg.Nothing), "ran_again": dg.In(dg.Nothing)},
     out=dg.DynamicOut(dg.Nothing),
     retry_policy=RETRIES,
+    tags=as_pod("guard"),
     pool="cores",
 )
-def guard(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]):
+def guard(
+    context: dg.OpExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    store: dg.ResourceParam[Store],
+    runner: dg.ResourceParam[Runner],
+):
     """Compare some pixels with the model that is trusted; if they differ and are to, share out all packs once more."""
     left: list[int] = []
     with in_one_line():
@@ -94,7 +119,7 @@ def guard(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings], 
             (context.log.info if judgement.agrees else context.log.warning)(f"guard: {judgement.line}")
             if not judgement.agrees and desk.runs_again_in_doubt:
                 left = shards.plan_footprints(desk)
-    for shard in shards.shards_of(left, settings.packs.shards):
+    for shard in runner.shards_of(left, settings.packs.shards):
         yield dg.DynamicOutput(None, mapping_key=shard.name)
 
 
@@ -102,6 +127,7 @@ def guard(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings], 
     ins={name: dg.In(dg.Nothing) for name in ("ran", "ran_again", "ran_instead")},
     out=dg.Out(dg.Nothing),
     retry_policy=RETRIES,
+    tags=as_pod("close"),
 )
 def close(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]) -> None:
     """Sum the scene's outcomes up."""

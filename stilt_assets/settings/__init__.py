@@ -7,17 +7,21 @@ One YAML file, checked whole when it is read. The only place where pydantic meet
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 import fsspec
 from pydantic import Field, ValidationError, model_validator
 
 from stilt_assets.errors import SettingsError, UnknownTargetError, UsageError
 from stilt_assets.plain_yaml import PlainYamlError, in_a_line, plain_yaml
+from stilt_assets.settings.alerts import AlertSettings
 from stilt_assets.settings.arrivals import ArrivalSettings, CollectionSettings
+from stilt_assets.settings.cluster import ClusterSettings
 from stilt_assets.settings.limits import CeilingSettings, InformationSettings, LimitSettings, PriceSettings
 from stilt_assets.settings.meteorology import ARCHIVES, MeteorologySettings
 from stilt_assets.settings.pixels import PixelSettings
+from stilt_assets.settings.retention import RetentionSettings
+from stilt_assets.settings.slurm import SlurmSettings
 from stilt_assets.settings.targets import (
     AggregateSettings,
     AnyTarget,
@@ -30,8 +34,10 @@ from stilt_assets.settings.work import JacobianSettings, PackSettings, Simulatio
 
 __all__ = [
     "AggregateSettings",
+    "AlertSettings",
     "ArrivalSettings",
     "CeilingSettings",
+    "ClusterSettings",
     "CollectionSettings",
     "GridSettings",
     "GridTargetSettings",
@@ -42,16 +48,21 @@ __all__ = [
     "PackSettings",
     "PixelSettings",
     "PriceSettings",
+    "RetentionSettings",
     "Settings",
     "SimulationSettings",
+    "SlurmSettings",
     "TargetSettings",
     "is_url",
     "load_settings",
+    "load_slurm",
     "without_credentials",
 ]
 
 CONFIG_VARIABLE = "STILT_ASSETS_CONFIG"
 STORE_VARIABLE = "STILT_ASSETS_STORE"
+SLURM_VARIABLE = "STILT_ASSETS_SLURM"
+_Typed = TypeVar("_Typed", bound=Strict)
 _LARGEST = 256 * 1024  # bytes of a settings file
 _TAG = re.compile(r"\[\w+\]")  # of a place in the settings that pydantic names and nobody typed
 _TOLD = 20  # problems of a settings file at once
@@ -67,11 +78,14 @@ class Settings(Strict):
     packs: PackSettings = PackSettings()  # pyright: ignore[reportCallIssue]
     keep: Literal["full", "core", "endpoints"] = Field("core", description="particles kept")
     jacobian: JacobianSettings = JacobianSettings()  # pyright: ignore[reportCallIssue]
+    cluster: ClusterSettings = ClusterSettings()  # pyright: ignore[reportCallIssue]
+    retention: RetentionSettings = RetentionSettings()  # pyright: ignore[reportCallIssue]
     limits: LimitSettings = LimitSettings()
     prices: PriceSettings = PriceSettings()  # pyright: ignore[reportCallIssue]
     information: InformationSettings = InformationSettings()  # pyright: ignore[reportCallIssue]
     targets: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], AnyTarget] = Field(min_length=1)
     arrivals: ArrivalSettings = ArrivalSettings()  # pyright: ignore[reportCallIssue]
+    alerts: AlertSettings = AlertSettings()  # pyright: ignore[reportCallIssue]
     collections: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], CollectionSettings] = Field(
         default_factory=dict
     )
@@ -159,6 +173,34 @@ def _read_text(location: str) -> str:
         raise SettingsError(f"cannot read the settings {location}: no UTF-8 at byte {error.start}") from None
 
 
+def _typed(kind: type[_Typed], location: str, keys: str) -> _Typed:
+    """What a file holds, checked. SettingsError if it is not what a person may type."""
+    try:
+        given = plain_yaml(_read_text(location))
+    except PlainYamlError as error:
+        raise SettingsError(f"{location} is no YAML of plain values: {error}") from error
+    if not isinstance(given, dict):
+        raise SettingsError(f"{location} holds no settings: expected keys such as {keys}")
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        raise SettingsError(f"{location}: {_problems(error)}") from error
+
+
+def load_slurm(location: str | None = None) -> SlurmSettings:
+    """
+    How Slurm is used: from a path, the one that STILT_ASSETS_SLURM names, or `slurm.yaml` in DAGSTER_HOME.
+
+    A relative folder of logs starts at the file's folder. Raises SettingsError.
+    """
+    home = os.environ.get("DAGSTER_HOME")
+    location = location or os.environ.get(SLURM_VARIABLE) or (f"{home}/slurm.yaml" if home else None)
+    if not location:
+        raise SettingsError(f"neither {SLURM_VARIABLE} nor DAGSTER_HOME is set: name a slurm.yaml (docs/hpc.md)")
+    given = _typed(SlurmSettings, location, "partition, time, cpus")
+    return given.model_copy(update={"logs": _anchored(given.logs, str(_expanded(location).resolve().parent))})
+
+
 def load_settings(location: str | None = None) -> Settings:
     """
     Settings from a path or URL, or from the one that STILT_ASSETS_CONFIG names.
@@ -170,16 +212,7 @@ def load_settings(location: str | None = None) -> Settings:
     if not location:
         raise SettingsError(f"{CONFIG_VARIABLE} is not set; name a settings file (path or URL), as the README shows")
     without_credentials(location, "the settings' URL", SettingsError)
-    try:
-        given = plain_yaml(_read_text(location))
-    except PlainYamlError as error:
-        raise SettingsError(f"{location} is no YAML of plain values: {error}") from error
-    if not isinstance(given, dict):
-        raise SettingsError(f"{location} holds no settings: expected keys such as store, retrievals, targets")
-    try:
-        settings = Settings.model_validate(given)
-    except ValidationError as error:
-        raise SettingsError(f"{location}: {_problems(error)}") from error
+    settings = _typed(Settings, location, "store, retrievals, targets")
     folder = os.getcwd() if is_url(location) else str(_expanded(location).resolve().parent)  # noqa: PTH109
     override = without_credentials(os.environ.get(STORE_VARIABLE, ""), STORE_VARIABLE, SettingsError)
     store = _anchored(override, os.getcwd()) if override else _anchored(settings.store, folder)  # noqa: PTH109

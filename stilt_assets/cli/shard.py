@@ -1,0 +1,32 @@
+"""Run some packs of a scene on this machine: what a job of a batch system does."""
+
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from stilt_assets.cli.terminal import Key, say, settings_and_store, stoppable
+
+
+def shard(
+    key: Key,
+    name: Annotated[str, typer.Argument(help="the packs, such as packs_0_to_12")],
+    workers: Annotated[int | None, typer.Option(min=1, help="processes; as the settings say if not given")] = None,
+) -> None:
+    """Give every pixel of some packs its outcome; what is done is left as it is. For the jobs of a batch system."""
+    from stilt_assets.recipes import desk_of
+    from stilt_assets.shard import Shard, run_shard
+
+    settings, store = settings_and_store()
+    if workers:
+        settings = settings.model_copy(update={"packs": settings.packs.model_copy(update={"workers": workers})})
+    desk = desk_of(key, settings, replace(store, staged=True))
+    told: list[int] = []
+
+    def tell(state) -> None:
+        if state.packs_done not in told:
+            told.append(state.packs_done)
+            say(f"{state.pixels_done} of {state.pixels} pixels, {state.packs_done} of {state.packs} packs")
+
+    with stoppable() as stopped:
+        run_shard(desk, Shard.from_name(name), tell, stopped)

@@ -1,0 +1,238 @@
+"""
+How do the packs of a scene run on a cluster with Slurm?
+
+As one job array: each of its tasks takes some packs, in `stilt-assets shard` on a node that needs the store and no
+database. Whatever ends a task (its time limit, a preemption, a node that dies, somebody's scancel), what it finished
+stays, and what is left is submitted again as long as that brings pixels.
+"""
+
+import getpass
+import logging
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic, sleep
+
+import numpy as np
+
+from stilt_assets.errors import SlurmError, StoppedError
+from stilt_assets.faults import in_words
+from stilt_assets.plan import Footprints
+from stilt_assets.pod import requests_of_scene
+from stilt_assets.recipes import Desk
+from stilt_assets.settings import SlurmSettings, load_slurm
+from stilt_assets.shard import Here, Runner, Shard, shards_of
+from stilt_assets.workers import Progress
+
+_log = logging.getLogger(__name__)
+_TIMEOUT = 120.0  # s that a command of Slurm may take
+_AWAY = 1800.0  # s that Slurm may give no answer: a controller is restarted or moved in less
+_GLANCE = 0.2  # s between looks at whether to stop
+# Why a task waits that will never start; one that a person holds may.
+_STUCK = ("held requeued", "requeued held", "BadConstraints", "PartitionTimeLimit", "InvalidAccount", "InvalidQOS")
+_LINE = 300  # characters of a log
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """Packs run in jobs of Slurm."""
+
+    chosen: SlurmSettings
+
+    def shards_of(self, numbers: Sequence[int], at_most: int) -> list[Shard]:  # noqa: ARG002  `Here` needs it
+        """One shard: a step submits jobs for all packs and waits for them."""
+        return shards_of(numbers, 1)
+
+    def run(
+        self,
+        desk: Desk,
+        shard: Shard,
+        tell: Callable[[Progress], None] = lambda _: None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """
+        Run the packs of a shard that are not whole, in at most `packs.shards` jobs at a time.
+
+        StoppedError when `stopped` says so, once the jobs are cancelled. SlurmError if Slurm refuses them, gives no
+        answer, or if they end again and again without a pixel more.
+        """
+        _Watch(self.chosen, desk, shard, tell, stopped).to_the_end()
+
+
+class _Watch:
+    """The packs of a shard while jobs run them."""
+
+    def __init__(
+        self,
+        chosen: SlurmSettings,
+        desk: Desk,
+        shard: Shard,
+        tell: Callable[[Progress], None],
+        stopped: Callable[[], bool],
+    ) -> None:
+        self.chosen, self.desk, self.tell, self.stopped = chosen, desk, tell, stopped
+        self.made = Footprints.of(desk)
+        numbers = self.made.cut()
+        self.members = {n: part.tolist() for n, part in numbers.items() if shard.first <= n <= shard.last}
+        self.name = f"stilt-{self.made.recipe.id}"
+        self.folder = Path(chosen.logs)
+
+    def to_the_end(self) -> None:
+        """Submit, wait and look what is left, until nothing is."""
+        in_vain, before = 0, dict[int, set[int]]()
+        try:
+            while left := self._left():
+                in_vain = in_vain + 1 if left == before else 0
+                if in_vain >= self.chosen.attempts:
+                    raise SlurmError(f"jobs {self.name} ended {in_vain} times without a further pixel{self._told()}")
+                before = left
+                if not _waiting(self.name):  # those of a run that was killed go on
+                    self._submit(sorted(left))
+                self._wait()
+        except BaseException:
+            _cancel(self.name)
+            raise
+
+    def _left(self) -> dict[int, set[int]]:
+        """Pixels that must run, by number of their pack."""
+        whole = self.made.packs.whole(self.members)
+        self._progress(len(whole))
+        waiting = {number: pixels for number, pixels in self.members.items() if number not in whole}
+        return self.made.packs.left(waiting) if waiting else {}
+
+    def _progress(self, packs: int) -> None:
+        pixels = sum(map(len, self.members.values()))
+        done = round(pixels * packs / max(len(self.members), 1))
+        self.tell(Progress(done, pixels, packs, len(self.members)))
+
+    # ---- jobs
+
+    def _submit(self, numbers: Sequence[int]) -> None:
+        with in_words("making", self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        parts = np.array_split(numbers, min(self.desk.settings.packs.shards, len(numbers)))
+        shards = [Shard(int(part[0]), int(part[-1])).name for part in parts]
+        script = script_of(self.chosen, self.desk.record.key, shards)
+        words = options_of(self.chosen, self.name, len(shards), self.folder, self.chosen.memory or self._memory())
+        number = _asked("sbatch", ["--parsable", *words], script).strip()
+        _log.info("%s: %d jobs submitted as %s", self.desk.record.key, len(shards), number)
+
+    def _memory(self) -> int:
+        """MiB of a job, as the scene needs it with a worker on each core."""
+        packs = self.desk.settings.packs.model_copy(update={"workers": self.chosen.cpus})
+        desk = replace(self.desk, settings=self.desk.settings.model_copy(update={"packs": packs}))
+        return -(-requests_of_scene(desk)["run_shard"].memory // 2**20)
+
+    def _wait(self) -> None:
+        """Until no job of ours waits or runs."""
+        heard = monotonic()
+        while True:
+            self._pause()
+            try:
+                waiting = _waiting(self.name)
+            except SlurmError as error:
+                if error.reason != "slurm_away" or monotonic() - heard > _AWAY:
+                    raise
+                _log.warning("%s; asking again", error)
+                continue
+            heard = monotonic()
+            stuck = [line for line in waiting if any(why in line for why in _STUCK)]
+            if stuck:
+                raise SlurmError(f"a job of {self.name} will never start: {stuck[0]}", "slurm_refused")
+            if not waiting:
+                return
+            self._progress(len(self.desk.store.packs(self.made.packs.footprints, "outcomes")))
+
+    def _pause(self) -> None:
+        end = monotonic() + self.chosen.look
+        while monotonic() < end:
+            if self.stopped():
+                raise StoppedError("stopped; its jobs are cancelled, what they finished is kept: run again to go on")
+            sleep(min(_GLANCE, self.chosen.look))
+
+    def _told(self) -> str:
+        """Where to look, and the last line of the last log."""
+        logs = sorted(self.folder.glob(f"{self.name}-*.log"), key=lambda path: path.stat().st_mtime)
+        if not logs:
+            return f"; no log is in {self.folder}: do all nodes see that folder?"
+        lines = logs[-1].read_text(errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "it is empty")
+        return f"; {logs[-1]}: {last[:_LINE]}"
+
+
+def options_of(chosen: SlurmSettings, name: str, tasks: int, logs: Path, memory: int) -> list[str]:
+    """Options of sbatch for an array of so many tasks, with so many MiB of memory each."""
+    given = {"partition": chosen.partition, "account": chosen.account, "qos": chosen.qos}
+    given |= {"constraint": chosen.constraint, "time": chosen.time, "cpus-per-task": chosen.cpus}
+    given |= {"mem": f"{memory}M", "job-name": name, "nodes": 1, "ntasks": 1}
+    given |= {
+        "array": f"0-{tasks - 1}" + (f"%{chosen.at_once}" if chosen.at_once else ""),
+        # To the script alone, which becomes the program: it stops at the next pixel.
+        "signal": f"B:TERM@{chosen.grace}",
+        "output": str(logs / "%x-%A_%a.log"),
+        "open-mode": "append",
+    }
+    fixed = ["--requeue"]  # a job that is preempted, or whose node dies, starts again by itself
+    return [*(f"--{option}={value}" for option, value in given.items() if value is not None), *fixed, *chosen.options]
+
+
+def script_of(chosen: SlurmSettings, key: str, shards: Sequence[str]) -> str:
+    """What each task does: a shell that becomes the command for the task's shard."""
+    words = [sys.executable, "-P", "-c", "from stilt_assets.cli import main; main()", "shard", key]
+    return "\n".join(
+        [
+            "#!/bin/sh",
+            *chosen.setup,
+            f'export TMPDIR="{chosen.scratch}"',
+            f"set -- {' '.join(map(shlex.quote, shards))}",
+            'shift "$SLURM_ARRAY_TASK_ID"',
+            f'exec {shlex.join(words)} "$1" --workers "${{SLURM_CPUS_PER_TASK:-{chosen.cpus}}}"',
+            "",
+        ]
+    )
+
+
+# ---- Slurm's own commands
+
+
+def _waiting(name: str) -> list[str]:
+    """Jobs of that name which wait or run: number, state, and why, a line each."""
+    words = ["--noheader", "--user", getpass.getuser(), "--name", name, "--format", "%i %T %r"]
+    return [line.strip() for line in _asked("squeue", words).splitlines() if line.strip()]
+
+
+def _cancel(name: str) -> None:
+    try:
+        _asked("scancel", ["--user", getpass.getuser(), "--name", name])
+    except SlurmError as error:
+        _log.warning("jobs %s may still run: %s", name, error)
+
+
+_NO_ANSWER = re.compile(r"unable to contact|timed out|connection refused|communication|zero bytes|try again", re.I)
+
+
+def _asked(program: str, words: Sequence[str], script: str | None = None) -> str:
+    """What a command of Slurm prints. SlurmError if it fails, or is not there."""
+    place = shutil.which(program)
+    if place is None:
+        raise SlurmError(f"no {program} on this machine: start the run where Slurm's commands are", "slurm_refused")
+    try:
+        done = subprocess.run(
+            [place, *words], input=script, capture_output=True, text=True, timeout=_TIMEOUT, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise SlurmError(f"{program} gave no answer in {_TIMEOUT:.0f} s", "slurm_away") from error
+    if done.returncode:
+        said = " ".join(done.stderr.split())[:_LINE] or f"exit code {done.returncode}"
+        raise SlurmError(f"{program}: {said}", "slurm_away" if _NO_ANSWER.search(said) else "slurm_refused")
+    return done.stdout
+
+
+def runner_of(executor: str) -> Runner:
+    """Who runs packs under an executor of that name (as STILT_ASSETS_EXECUTOR has it). SettingsError of slurm.yaml."""
+    return Slurm(load_slurm()) if executor == "slurm" else Here()

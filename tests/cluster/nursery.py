@@ -1,0 +1,118 @@
+"""
+Where do the processes of containers come from?
+
+A server that has imported what every worker of Dagster imports, for each import would cost some 5 s of CPU in each of
+the fifteen pods of a scene. It reads requests, a JSON object a line, from its standard input and answers on its
+standard output; `dagster …` goes on in a fork of it, any other program is executed. When the input ends it kills what
+it has started, and ends.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import select
+import signal
+import sys
+import tempfile
+from typing import Any
+
+PRELOADED = (
+    "dagster._cli",
+    "dagster_k8s",
+    "dagster_postgres",
+    "gcsfs",
+    "matplotlib",
+    "psycopg2",
+    "xarray",
+    "zarr",
+    "stilt_assets.defs.assets",
+    "stilt_assets.defs.checks",
+    "stilt_assets.defs.schedules",
+    "stilt_assets.defs.sensors",
+    "stilt_assets.defs.analysis",
+    "stilt_assets.worker",
+)
+
+
+def serve() -> list[str]:
+    """Answer requests; returns in a child only, with the words of its command."""
+    for name in PRELOADED:
+        importlib.import_module(name)
+    woken, wake = os.pipe()
+    for end in (woken, wake):
+        os.set_blocking(end, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake)
+    children: set[int] = set()
+    buffered = b""
+    _tell({"ready": True})
+    while True:
+        ready, _, _ = select.select([0, woken], [], [])
+        if woken in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(woken, 4096)
+            _bury(children)
+        if 0 in ready:
+            got = os.read(0, 65536)
+            if not got:
+                break
+            *lines, buffered = (buffered + got).split(b"\n")
+            for line in lines:
+                request = json.loads(line)
+                pid = os.fork()
+                if not pid:
+                    return _begin(request, (woken, wake))
+                children.add(pid)
+                _tell({"id": request["id"], "pid": pid})
+    for pid in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+    os._exit(0)
+
+
+def _tell(answer: dict[str, Any]) -> None:
+    os.write(1, json.dumps(answer).encode() + b"\n")
+
+
+def _bury(children: set[int]) -> None:
+    while children:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            return
+        with contextlib.suppress(ProcessLookupError):  # what the container's first process leaves ends with it
+            os.killpg(pid, signal.SIGKILL)
+        children.discard(pid)
+        _tell({"pid": pid, "code": os.waitstatus_to_exitcode(status)})
+
+
+def _begin(request: dict[str, Any], pipes: tuple[int, int]) -> list[str]:
+    """Become the first process of a container: a group, a folder, a log and an environment of its own."""
+    os.setsid()
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for each in pipes:
+        os.close(each)
+    os.chdir(request["folder"])
+    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for number, file in ((0, nothing), (1, log), (2, log)):
+        os.dup2(file, number)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    tempfile.tempdir = None
+    words = request["words"]
+    if words[0] != "dagster":
+        try:
+            os.execvpe(words[0], words, os.environ)
+        except OSError as error:
+            print(f"exec: {words[0]}: {error}", file=sys.stderr, flush=True)
+            os._exit(127)
+    sys.path[1:1] = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
+    return words
+
+
+if __name__ == "__main__":
+    del sys.path[0]  # this folder: no program of a container sees it
+    sys.argv = serve()
+    sys.exit(importlib.import_module("dagster._cli").main())

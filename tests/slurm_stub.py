@@ -1,0 +1,125 @@
+"""
+`sbatch`, `squeue` and `scancel` as small programs: a task is a shell of this machine in its own session.
+
+Run as `python slurm_stub.py FOLDER PROGRAM WORDS…`; `installed` makes commands of them. In FOLDER, `asked` has what
+sbatch was asked for, a line of JSON each; files that a test puts there make trouble: `refuse` (what sbatch says
+instead), `away` (times that squeue does not answer), `stuck` (why a task waits for ever).
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+class Stub:
+    """A cluster without a queue."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def install(self) -> str:
+        """Make the commands; their folder, for PATH."""
+        commands = self.folder / "bin"
+        commands.mkdir(parents=True)
+        for name in ("sbatch", "squeue", "scancel"):
+            words = f"{sys.executable} -I -S {Path(__file__)} {self.folder} {name}"
+            (commands / name).write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+            (commands / name).chmod(0o755)
+        return str(commands)
+
+    @property
+    def asked(self) -> list[dict]:
+        """What sbatch was asked for: words and script."""
+        log = self.folder / "asked"
+        return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+    def tasks(self, name: str = "") -> dict[str, int]:
+        """Process groups of the tasks of that name which run, by number."""
+        found = {}
+        for place in sorted(self.folder.glob("task-*")):
+            told = place.read_text().split()
+            if len(told) == 2 and told[0].startswith(name):
+                found[place.name.removeprefix("task-")] = int(told[1])
+        return found
+
+    def signal(self, number: int) -> None:
+        """Send a signal to all processes of all tasks, as Slurm does when their time ends."""
+        for group in self.tasks().values():
+            os.killpg(group, number)
+
+    def submit(self, name: str, script: str, tasks: int = 1) -> int:
+        """Start tasks."""
+        number = 1 + len(self.asked)
+        for task in range(tasks):
+            words = [sys.executable, "-I", "-S", __file__, str(self.folder), "task", name, f"{number}_{task}", script]
+            nowhere = [(os.POSIX_SPAWN_OPEN, stream, os.devnull, os.O_RDWR, 0) for stream in (0, 1, 2)]
+            os.posix_spawn(words[0], words, os.environ, file_actions=nowhere)  # nobody waits for it
+            while not (self.folder / f"task-{number}_{task}").exists():
+                time.sleep(0.01)
+        return number
+
+
+def option(words: list[str], name: str, otherwise: str = "") -> str:
+    """The value of an option, given as --name=value or --name value."""
+    for number, word in enumerate(words):
+        if word.startswith(f"--{name}="):
+            return word.split("=", 1)[1]
+        if word == f"--{name}":
+            return words[number + 1]
+    return otherwise
+
+
+def sbatch(stub: Stub, words: list[str]) -> None:
+    """Submit the script of the standard input."""
+    script = sys.stdin.read()
+    refuse = stub.folder / "refuse"
+    if refuse.exists():
+        sys.exit(refuse.read_text())
+    tasks = int(option(words, "array", "0-0").split("%")[0].split("-")[1]) + 1
+    log = option(words, "output")
+    number = stub.submit(option(words, "job-name"), f"exec >>{log.replace('%x-%A_%a', 'job')} 2>&1\n{script}", tasks)
+    with (stub.folder / "asked").open("a") as file:
+        file.write(json.dumps({"words": words, "script": script}) + "\n")
+    print(number)
+
+
+def squeue(stub: Stub, words: list[str]) -> None:
+    """List tasks that run."""
+    away, stuck = stub.folder / "away", stub.folder / "stuck"
+    if away.exists() and int(away.read_text()):
+        away.write_text(str(int(away.read_text()) - 1))
+        sys.exit("slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
+    for number in stub.tasks(option(words, "name")):
+        print(f"{number} PENDING {stuck.read_text()}" if stuck.exists() else f"{number} RUNNING None")
+
+
+def scancel(stub: Stub, words: list[str]) -> None:
+    """End tasks."""
+    for group in stub.tasks(option(words, "name")).values():
+        os.killpg(group, signal.SIGTERM)
+
+
+def task(stub: Stub, words: list[str]) -> None:
+    """Run a task to its end."""
+    name, number, script = words
+    index = number.split("_")[1]
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", script],
+        env=os.environ | {"SLURM_ARRAY_TASK_ID": index, "SLURM_CPUS_PER_TASK": "1"},
+        start_new_session=True,
+    )
+    place = stub.folder / f"task-{number}"
+    place.with_suffix(".part").write_text(f"{name} {process.pid}")
+    place.with_suffix(".part").rename(place)
+    process.wait()
+    place.write_text("ended")
+
+
+if __name__ == "__main__":
+    {"sbatch": sbatch, "squeue": squeue, "scancel": scancel, "task": task}[sys.argv[2]](
+        Stub(Path(sys.argv[1])), sys.argv[3:]
+    )

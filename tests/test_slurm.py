@@ -1,0 +1,274 @@
+"""Packs in jobs of Slurm: what is asked of it, and whatever becomes of jobs, the same Jacobian."""
+
+import json
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from place import KEY, Place, contents
+from slurm_stub import Stub
+
+from stilt_assets.definitions import defs
+from stilt_assets.errors import SettingsError, SlurmError, StoppedError
+from stilt_assets.settings import SlurmSettings, load_slurm
+from stilt_assets.shard import Here, Shard, make_footprints, plan_footprints
+from stilt_assets.slurm import Slurm, options_of, runner_of, script_of
+from stilt_assets.stages import make_jacobian, make_meteorology, make_pixels
+
+ROOT = Path(__file__).parents[1]
+PIXELS = 9
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short path: sockets of workers lie below it."""
+    with tempfile.TemporaryDirectory(prefix="s", dir="/tmp", ignore_cleanup_errors=True) as place:
+        yield Path(place)
+
+
+@pytest.fixture
+def place(folder: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Five packs of nine pixels, on air that does not move."""
+    packs = {"pixels": 2, "workers": 1, "shards": 2}
+    place = Place(folder, shared, simulation__transport="still_air:StillAir", simulation__particles=4, packs=packs)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("STILT_ASSETS_CONFIG", str(place.config))
+    place.add()
+    return place
+
+
+@pytest.fixture
+def stub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
+    stub = Stub(folder / "slurm")
+    monkeypatch.setenv("PATH", f"{stub.install()}:{os.environ['PATH']}")
+    yield stub
+    stub.signal(signal.SIGKILL)
+
+
+def slurm(place: Place, **asked: object) -> Slurm:
+    """With scratch below the place: still air finds its wishes above the meteorology, which jobs copy there."""
+    (place.folder / "t").mkdir(exist_ok=True)
+    chosen = {"look": 0.2, "cpus": 1, "scratch": str(place.folder / "t"), "logs": str(place.folder / "logs")}
+    return Slurm(SlurmSettings(**chosen | asked))  # pyright: ignore[reportArgumentType]
+
+
+def wish(place: Place, seconds: float) -> None:
+    (place.folder / "still_air.json").write_text(json.dumps({"seconds": seconds}))
+
+
+def ran(place: Place) -> list[int]:
+    log = place.folder / "ran"
+    return sorted(int(line) for line in log.read_text().split()) if log.exists() else []
+
+
+def peace(place: Place, shared: Path, name: str = "peace") -> dict[str, bytes]:
+    """The Jacobian of a scene to which nothing happens."""
+    quiet = Place(place.folder / name, shared, **{key: place.settings[key] for key in ("simulation", "packs")})
+    quiet.add()
+    quiet.make()
+    return contents(quiet.result("jacobian"))
+
+
+def planned(place: Place) -> list[int]:
+    desk = place.desk()
+    make_pixels(desk)
+    make_meteorology(desk)
+    return plan_footprints(desk)
+
+
+class Meanwhile(threading.Thread):
+    """Does something once so many pixels ran."""
+
+    def __init__(self, place: Place, pixels: int, act) -> None:
+        super().__init__(daemon=True)
+        self.place, self.pixels, self.act = place, pixels, act
+        self.start()
+
+    def run(self) -> None:
+        while len(ran(self.place)) < self.pixels:
+            time.sleep(0.01)
+        self.act()
+
+
+def test_dagster_runs_a_scene_in_one_array_and_a_job_that_is_killed_costs_its_pixel(
+    place: Place, stub: Stub, shared: Path
+) -> None:
+    wish(place, 0.3)
+    killer = Meanwhile(place, 2, lambda: stub.signal(signal.SIGKILL))
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("scenes", [KEY])
+        runner = slurm(place)
+        result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+            partition_key=KEY,
+            instance=instance,
+            asset_selection=[dg.AssetKey(name) for name in ("pixels", "meteorology", "footprints", "jacobian")],
+            resources={"settings": runner_free(place)[0], "store": runner_free(place)[1], "runner": runner},
+        )
+    killer.join()
+    shards = {event.step_key for event in result.all_events if event.step_key and "run_shard[" in event.step_key}
+    assert shards == {"footprints.run_shard[packs_0_to_4]"}
+    assert [each["script"].split("set -- ")[1].split("\n")[0] for each in stub.asked][:1] == [
+        "packs_0_to_2 packs_3_to_4"
+    ]
+    assert len(stub.asked) == 2
+    assert set(ran(place)) == set(range(PIXELS))
+    assert len(ran(place)) <= PIXELS + 2  # each of two jobs had one under way
+    assert contents(place.result("jacobian")) == peace(place, shared)
+
+
+def runner_free(place: Place):
+    desk = place.desk()
+    return desk.settings, desk.store
+
+
+def test_a_run_is_stopped_and_a_job_reaches_its_time_limit_and_no_pixel_is_lost(
+    place: Place, stub: Stub, shared: Path
+) -> None:
+    place.change(packs__shards=1)
+    planned(place)
+    wish(place, 0.3)
+    asked: list[bool] = []
+    runner, whole = slurm(place), Shard(0, 4)
+    Meanwhile(place, 1, lambda: asked.append(True))
+    with pytest.raises(StoppedError, match="jobs are cancelled"):
+        runner.run(place.desk(), whole, stopped=lambda: bool(asked))
+    while stub.tasks():
+        time.sleep(0.02)
+    before = len(ran(place))
+    assert 1 <= before < PIXELS
+    Meanwhile(place, before + 2, lambda: stub.signal(signal.SIGTERM))
+    runner.run(place.desk(), whole)
+    assert len(stub.asked) == 3
+    assert ran(place) == list(range(PIXELS))
+    desk = place.desk()
+    make_footprints(desk, runner=runner)
+    make_jacobian(desk)
+    assert contents(place.result("jacobian")) == peace(place, shared)
+
+
+def test_jobs_of_a_run_that_was_killed_are_waited_for_and_not_doubled(place: Place, stub: Stub) -> None:
+    planned(place)
+    name = f"stilt-{place.desk().record.under_way.removeprefix('footprints-')}"
+    stub.submit(name, "sleep 1")
+    runner = slurm(place, setup=["exit 7"], attempts=1)
+    begun = time.monotonic()
+    with pytest.raises(SlurmError):
+        runner.run(place.desk(), Shard(0, 4))
+    assert time.monotonic() - begun > 0.9
+    assert stub.asked == []
+
+
+def test_jobs_that_end_in_vain_are_given_up_with_the_last_line_of_their_log(place: Place, stub: Stub) -> None:
+    planned(place)
+    runner = slurm(place, setup=["echo module: command not found", "exit 7"], attempts=2)
+    with pytest.raises(SlurmError, match="ended 2 times without a further pixel") as caught:
+        runner.run(place.desk(), Shard(0, 4))
+    assert (caught.value.reason, caught.value.transient) == ("slurm_jobs", True)
+    assert len(stub.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said", "reason"),
+    [
+        ({"refuse": "sbatch: error: invalid partition specified: nowhere"}, "invalid partition", "slurm_refused"),
+        ({"stuck": "launch failed requeued held"}, "will never start: 1_0 PENDING launch failed", "slurm_refused"),
+    ],
+)
+def test_what_can_never_run_is_told_and_cancelled(
+    place: Place, stub: Stub, trouble: dict[str, str], said: str, reason: str
+) -> None:
+    planned(place)
+    for name, content in trouble.items():
+        (stub.folder / name).write_text(content)
+    with pytest.raises(SlurmError, match=said) as caught:
+        slurm(place, setup=["exec sleep 60"]).run(place.desk(), Shard(0, 4))
+    assert (caught.value.reason, caught.value.transient) == (reason, False)
+    end = time.monotonic() + 10
+    while stub.tasks() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert stub.tasks() == {}
+
+
+def test_a_controller_that_is_away_for_a_while_is_asked_again(place: Place, stub: Stub) -> None:
+    planned(place)
+    (stub.folder / "away").write_text("0")
+    Meanwhile(place, 0, lambda: (time.sleep(0.3), (stub.folder / "away").write_text("3")))
+    with pytest.raises(SlurmError, match="ended 1 times"):
+        slurm(place, setup=["sleep 2", "exit 7"], attempts=1).run(place.desk(), Shard(0, 4))
+    assert (stub.folder / "away").read_text() == "0"
+
+
+def test_without_slurm_the_run_says_where_to_start_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned(place)
+    monkeypatch.setenv("PATH", str(place.folder))
+    with pytest.raises(SlurmError, match="no squeue on this machine"):
+        slurm(place).run(place.desk(), Shard(0, 4))
+
+
+# ---- what is asked for
+
+
+def test_options_are_those_of_the_settings() -> None:
+    chosen = SlurmSettings(partition="spot", time=30, grace=60, cpus=16, at_once=4, options=["--exclude=n7"])  # pyright: ignore[reportCallIssue]
+    assert options_of(chosen, "stilt-1", 12, Path("/logs"), 900) == [
+        "--partition=spot",
+        "--time=30",
+        "--cpus-per-task=16",
+        "--mem=900M",
+        "--job-name=stilt-1",
+        "--nodes=1",
+        "--ntasks=1",
+        "--array=0-11%4",
+        "--signal=B:TERM@60",
+        "--output=/logs/%x-%A_%a.log",
+        "--open-mode=append",
+        "--requeue",
+        "--exclude=n7",
+    ]
+
+
+def test_a_task_becomes_the_command_of_its_shard() -> None:
+    chosen = SlurmSettings(setup=["module load gcc"], scratch="$LOCAL/tmp")  # pyright: ignore[reportCallIssue]
+    lines = script_of(chosen, KEY, ["packs_0_to_2", "packs_3_to_4"]).splitlines()
+    assert lines[:5] == [
+        "#!/bin/sh",
+        "module load gcc",
+        'export TMPDIR="$LOCAL/tmp"',
+        "set -- packs_0_to_2 packs_3_to_4",
+        'shift "$SLURM_ARRAY_TASK_ID"',
+    ]
+    assert lines[5].startswith("exec ")
+    assert lines[5].endswith(f'shard {KEY} "$1" --workers "${{SLURM_CPUS_PER_TASK:-8}}"')
+
+
+def test_memory_is_what_the_scene_needs_with_a_worker_on_each_core(place: Place, stub: Stub) -> None:
+    planned(place)
+    asked = []
+    for cpus in (1, 9):
+        with pytest.raises(SlurmError):
+            slurm(place, setup=["exit 7"], attempts=1, cpus=cpus).run(place.desk(), Shard(0, 4))
+        (memory,) = (word for word in stub.asked[-1]["words"] if word.startswith("--mem="))
+        asked.append(int(memory.removeprefix("--mem=").removesuffix("M")))
+    assert asked[1] - asked[0] > 8 * 200  # MiB of a worker and its program
+
+
+def test_the_settings_of_the_checkout_are_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(ROOT / "dagster_home"))
+    monkeypatch.delenv("STILT_ASSETS_SLURM", raising=False)
+    logs = str(ROOT / "dagster_home" / "slurm-logs")
+    assert load_slurm() == SlurmSettings(logs=logs)  # pyright: ignore[reportCallIssue]
+    assert runner_of("slurm") == Slurm(load_slurm())
+    assert isinstance(runner_of("in_process"), Here)
+
+
+def test_a_wrong_key_is_told_with_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "slurm.yaml").write_text("partitions: spot\n")
+    monkeypatch.setenv("STILT_ASSETS_SLURM", str(tmp_path / "slurm.yaml"))
+    with pytest.raises(SettingsError, match="did you mean 'partition'"):
+        load_slurm()
