@@ -123,13 +123,13 @@ def hold_to(
         )
 
 
-def _short(number: float) -> str:
-    return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}"
-
-
 def _needs(weighed: Preview | Total) -> dict[str, float]:
     def of(name: str) -> float:
         return weighed.sum(name) if isinstance(weighed, Total) else getattr(weighed, name)
 
     needs = {name: of(name) for name in ("cpu_hours", "gigabytes", "objects")}
     return needs | {"pixels": of("to_follow") + of("to_grid"), "dollars": weighed.bill.dollars or 0.0}
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}"
