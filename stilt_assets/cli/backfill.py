@@ -48,16 +48,21 @@ def start(
         return
     if not keys:
         return
-    if settings.limits.backfill.given and not beyond_limits:
-        from stilt_assets.budget import hold_to, preview_of_many
-
-        hold_to(preview_of_many(keys, settings, store), settings, "backfill", f"the backfill of {len(keys)} scenes")
+    _hold(keys, settings, store, beyond_limits)
     from stilt_assets.defs.backfill import start as start_backfill
 
     what = f", {status}" if status else ""
     name = start_backfill(keys, f"Scenes of {wanted}{what}", beyond_limits=beyond_limits)
     say("Dagster's daemon starts its runs; see: stilt-assets backfill list")
     typer.echo(name)
+
+
+def _hold(keys: list[str], settings, store, beyond_limits: bool) -> None:
+    """OverLimitsError if these scenes together would pass a limit of the settings."""
+    if settings.limits.backfill.given and not beyond_limits:
+        from stilt_assets.budget import hold_to, preview_of_many
+
+        hold_to(preview_of_many(keys, settings, store), settings, "backfill", f"the backfill of {len(keys)} scenes")
 
 
 def _keys(wanted: Wanted, status: Status | None, settings, store) -> list[str]:
