@@ -57,6 +57,9 @@ bench: $(STAMP) ## time one scene, and native against hycs_std
 	$(BIN)/python benchmarks/scene.py $(ARGS)
 
 ui: export STILT_ASSETS_CONFIG ?= $(CURDIR)/demo/settings.yaml
+# While scenes keep all cores busy a run needs more than Dagster's own 60 s to begin, and so may a look at a large file.
+ui: export DAGSTER_GRPC_TIMEOUT_SECONDS ?= 300
+ui: export DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS ?= 300
 ui: $(STAMP) ## start Dagster's web page and daemon on 127.0.0.1, PORT=3000
 	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT) $(ARGS)
 

@@ -124,10 +124,6 @@ def hold_to(
         )
 
 
-def _short(number: float) -> str:
-    return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}"
-
-
 def hold_to_nodes(weighed: Preview | Total, settings: Settings) -> None:
     """OverBudgetError if a pod of a scene would fit on no node of the settings: nobody would ever start it."""
     for each in weighed.previews if isinstance(weighed, Total) else (weighed,):
@@ -140,3 +136,7 @@ def _needs(weighed: Preview | Total) -> dict[str, float]:
 
     needs = {name: of(name) for name in ("cpu_hours", "gigabytes", "objects")}
     return needs | {"pixels": of("to_follow") + of("to_grid"), "dollars": weighed.bill.dollars or 0.0}
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}"

@@ -37,12 +37,12 @@ class SceneStatus:
 def status_of(store: Store, key: str) -> SceneStatus:
     """Where a scene stands. UnknownSceneError if it is not in the store."""
     record = load_record(store, key)
-    pixels = (record.result_of("pixels") or {}).get("summary", {})
+    pixels = (record.result_of("pixels") or {}).get("summary") or record.retrieval.get("counted", {})
     name = record.under_way or record.current.get("footprints")
     rows = read_outcomes(store, store.result(key, name), sound_only=True) if name else []
     waiting = _waiting(store, store.result(key, name)) if name else 0
     counted = summary_of(rows)
-    total = pixels.get("pixels", record.retrieval.get("counted", {}).get("pixels", 0))
+    total = pixels.get("pixels", 0)
     outcomes = {status: int(counted[status]) for status in ("ok", "empty", "failed")}
     done = store.packs(store.result(key, name), "outcomes") if name else []
     packs = -(-total // record.results[name]["pack_pixels"]) if name else 0

@@ -22,7 +22,7 @@ def test_a_scene_from_its_file_to_one_footprint(place: Place) -> None:
     assert "slc: 9 good pixels" in added.stderr
     assert place.cli("scenes", "list").stdout == f"{KEY}\n"
     before = json.loads(place.cli("status", KEY, "--json").stdout)
-    assert (before["state"], before["pixels"], before["packs_done"]) == ("registered", 0, 0)
+    assert (before["state"], before["pixels"], before["packs_done"]) == ("registered", 9, 0)
 
     ran = place.cli("run", KEY)
     assert ran.stdout == f"{place.result('jacobian')}/jacobian.zarr\n"

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import fsspec
@@ -17,7 +17,8 @@ from stilt_assets import arrivals, inbox
 from stilt_assets.catalog import chosen, look_into, register
 from stilt_assets.errors import RetrievalError, StoreError, UsageError, WorkersKilledError
 from stilt_assets.inbox import Look, files_of_days, look, scenes_of, take_in_files
-from stilt_assets.issue import is_older, issue_of
+from stilt_assets.issue import is_older, issue_of, same_overpass
+from stilt_assets.reissue import changes
 from stilt_assets.scene import load_record
 from stilt_assets.settings import Settings, load_settings
 from stilt_assets.store import Store, open_store
@@ -90,11 +91,14 @@ def test_a_look_takes_so_many_files_and_asks_for_so_many_runs_the_newest_first(p
     assert asked(looks(place, third)) == ["20190530T0858Z_tropomi_slc"]
 
 
-def test_scenes_of_days_long_gone_are_registered_and_wait_for_somebody_to_ask(place: Place) -> None:
-    place.change(arrivals={"since": "2019-05-31"})
+@pytest.mark.parametrize(("since", "runs"), [("2019-05-31", []), ("2019-05-30", [KEY])])
+def test_scenes_of_days_long_gone_are_registered_and_wait_for_somebody_to_ask(
+    place: Place, since: str, runs: list[str]
+) -> None:
+    place.change(arrivals={"since": since})
     made(place.source, place.folder / "inbox")
     found = looks(place)
-    assert (states(found), asked(found)) == (["taken in"], [])
+    assert (states(found), asked(found)) == (["taken in"], runs)
     assert opened(place)[1].scenes() == [KEY]
 
 
@@ -215,6 +219,33 @@ def test_a_new_issue_finds_its_scene_though_its_first_pixel_is_of_another_minute
     record = load_record(store, KEY)
     assert "_020400_" in record.retrieval["path"]
     assert [Path(each["path"]).name for each in record.retrieval["earlier"]] == [name_of()]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "minutes", "same"),
+    [
+        (name_of(), name_of(processor=20400), 1, True),
+        (name_of(), name_of(minutes=1, processor=20400), 1, True),  # half of the shorter one's span is shared
+        (name_of(), name_of(minutes=2, processor=20400), 1, False),  # the next slice of the orbit
+        (name_of(), name_of(orbit=8431), 1, False),
+        ("WFMD-20190530-fv3.nc", "WFMD-20190530-fv4.nc", 60, True),
+        ("WFMD-20190530-fv3.nc", "WFMD-20190530-fv4.nc", 61, False),  # the target was seen twice that day
+        ("a.nc", "b.nc", 20, True),
+        ("a.nc", "b.nc", 21, False),
+        ("a.nc", "WFMD-20190530-fv4.nc", 0, False),
+    ],
+)
+def test_one_overpass_is_known_by_orbit_or_day_span_and_time(one: str, other: str, minutes: int, same: bool) -> None:
+    for apart in (timedelta(minutes=minutes), timedelta(minutes=-minutes)):
+        assert same_overpass(issue_of(one), issue_of(other), apart) is same
+
+
+def test_a_sounding_is_counted_once_by_the_most_that_changed() -> None:
+    here, there = ({"longitude": 1.0}, {"longitude": 2.0})
+    old, new = ({"kernel": [1.0]}, {"kernel": [0.9]})
+    before = {"a": (here, old), "b": (here, old), "c": (here, old), "d": (here, old), "e": (here, old)}
+    after = {"a": (here, old), "b": (here, new), "c": (there, new), "d": (there, old), "f": (here, old)}
+    assert changes(before, after) == {"same": 1, "other_kernel": 1, "moved": 2, "new": 1, "gone": 1}
 
 
 def test_another_orbit_of_the_same_hour_is_another_scene(place: Place) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -289,7 +290,25 @@ def test_a_span_of_days_is_told_and_so_are_its_limits(place: Place, month: list[
     hold_to(total.previews[0], settings, "scene", KEY)
 
 
+def test_files_that_many_scenes_share_are_downloaded_once(
+    place: Place, month: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of six scenes are looked up; both need the file of 3e9 bytes: so do all pairs."""
+    one = weigh(place)
+    lacks = replace(one, weather=replace(one.weather, to_download={"a": 3_000_000_000}))
+    monkeypatch.setattr("stilt_assets.budget._ASKED", 2)
+    monkeypatch.setattr("stilt_assets.budget.preview_of", lambda *_, **__: lacks)
+    assert many(place, month[:6]).gigabytes_in == pytest.approx(9.0)
+
+
 # ---- limits
+
+
+def test_pixels_that_are_only_gridded_count_as_pixels(place: Place) -> None:
+    place.change(limits={"scene": {"pixels": 8}})
+    half = replace(weigh(place), to_follow=5, to_grid=4)
+    with pytest.raises(OverLimitsError, match=r"would need 9 pixels \(limits.scene.pixels is 8\)"):
+        hold_to(half, load_settings(str(place.config)), "scene", KEY)
 
 
 @pytest.mark.parametrize(

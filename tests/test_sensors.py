@@ -157,6 +157,17 @@ def test_a_range_of_days_is_one_run_and_becomes_one_backfill_of_its_scenes(
     assert turned(instance, cursor) == (cursor, found)
 
 
+def test_days_of_a_run_that_goes_on_wait_for_its_other_days(
+    place: Place, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(place.source, place.folder / "inbox")
+    assert listed(instance, "2019-05-30", "2019-05-30").success
+    with monkeypatch.context() as patch:
+        patch.setattr(sensors, "_has_ended", lambda *_: False)
+        assert turned(instance) == (None, [])
+    assert [keys for _, keys in turned(instance)[1]] == [[KEY]]
+
+
 @pytest.mark.parametrize(("choice", "wanted"), [("none", []), ("missing", [EARLIER]), ("all", [EARLIER, KEY])])
 def test_the_days_config_says_which_scenes_run(
     place: Place, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, choice: str, wanted: list[str]

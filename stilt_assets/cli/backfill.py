@@ -48,6 +48,17 @@ def start(
         return
     if not keys:
         return
+    _hold(keys, settings, store, beyond_limits)
+    from stilt_assets.defs.backfill import start as start_backfill
+
+    what = f", {status}" if status else ""
+    name = start_backfill(keys, f"Scenes of {wanted}{what}", beyond_limits=beyond_limits)
+    say("Dagster's daemon starts its runs; see: stilt-assets backfill list")
+    typer.echo(name)
+
+
+def _hold(keys: list[str], settings, store, beyond_limits: bool) -> None:
+    """OverLimitsError if these scenes would pass a limit together, OverBudgetError if one fits on no node."""
     limited = settings.limits.backfill.given and not beyond_limits
     if limited or settings.cluster.node:
         from stilt_assets.budget import hold_to, hold_to_nodes, preview_of_many
@@ -56,12 +67,6 @@ def start(
         hold_to_nodes(total, settings)
         if limited:
             hold_to(total, settings, "backfill", f"the backfill of {len(keys)} scenes")
-    from stilt_assets.defs.backfill import start as start_backfill
-
-    what = f", {status}" if status else ""
-    name = start_backfill(keys, f"Scenes of {wanted}{what}", beyond_limits=beyond_limits)
-    say("Dagster's daemon starts its runs; see: stilt-assets backfill list")
-    typer.echo(name)
 
 
 def _keys(wanted: Wanted, status: Status | None, settings, store) -> list[str]:

@@ -87,7 +87,7 @@ def _print(rows: list[tuple[str, str]]) -> None:
 
 
 def _of_one(found, facts: dict[str, Any], settings) -> list[tuple[str, str]]:
-    dropped = _dropped(facts["dropped"])
+    dropped = ", ".join(f"{count} {reason}" for reason, count in facts["dropped"].items() if count)
     weather = facts["weather"]
     files = _files(weather["files"])
     state = "is there" if weather["made"] else f"{files}, {facts['gigabytes_in']:.3g} GB to download"
@@ -114,7 +114,7 @@ def _of_many(facts: dict[str, Any], wanted: object, settings) -> list[tuple[str,
     for each in facts["scenes"]:
         for reason, count in each["dropped"].items():
             dropped[reason] = dropped.get(reason, 0) + count
-    left_out = _dropped(dict(sorted(dropped.items())))
+    left_out = ", ".join(f"{count:,} {reason}" for reason, count in sorted(dropped.items()) if count)
     return [
         ("scenes", f"{total['scenes']} from {wanted}, {total['scenes_with_work']} of them with something to do"),
         ("pixels", f"{total['pixels']:,} kept" + (f"; dropped: {left_out}" if left_out else "")),
@@ -123,10 +123,6 @@ def _of_many(facts: dict[str, Any], wanted: object, settings) -> list[tuple[str,
         ("meteorology", f"{total['gigabytes_in']:.3g} GB to download, looked up for {facts['looked_up']} scenes"),
         ("information", f"of all scenes, one by one: {_information(total['dofs'], settings)}"),
     ]
-
-
-def _dropped(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {reason}" for reason, count in counts.items() if count)
 
 
 def _files(names: list[str]) -> str:
