@@ -19,6 +19,7 @@ _Item = TypeVar("_Item")
 _Value = TypeVar("_Value")
 AT_ONCE = 16  # requests
 PART = 8 * 2**20  # bytes that one request fetches of a large object
+_PARTS_UP = 4  # parts of a large object that s3fs puts at a time, 50 MiB each; gcsfs puts one after the other
 
 
 def at_once(act: Callable[[_Item], _Value], items: Sequence[_Item]) -> list[_Value]:
@@ -37,7 +38,7 @@ def upload(fs: Any, work: Path, folder: str, marker: str) -> None:
 
     def put(path: Path) -> None:
         place = f"{folder}/{path.relative_to(work).as_posix()}"
-        steadily("writing", place, lambda: fs.put_file(str(path), place))
+        steadily("writing", place, lambda: fs.put_file(str(path), place, max_concurrency=_PARTS_UP))
 
     at_once(put, sorted(path for path in work.rglob("*") if path.is_file() and path != work / marker))
     put(work / marker)

@@ -21,11 +21,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zarr
 
+from stilt_assets.arrays import opened_group, read_array
 from stilt_assets.errors import DamagedError, UsageError
 from stilt_assets.faults import intact
-from stilt_assets.jacobian import MARKER, NAME, read_array
+from stilt_assets.jacobian import MARKER, NAME
 from stilt_assets.recipes import Desk
 from stilt_assets.store import Store
 
@@ -73,7 +73,7 @@ class _Side:
         if not store.exists(store.file(store.result(key, name), *MARKER.split("/"))):
             raise DamagedError(f"{self.path} is not there: its Jacobian cannot be compared", self.path)
         with intact(self.path, KeyError, ValueError):
-            self.root = zarr.open_group(self.path, mode="r")
+            self.root = opened_group(self.path)
             lat, lon = (read_array(self.path, f"state/{each}").astype(float) for each in ("lat", "lon"))
             self.grid = (lat, lon)
             self.indptr = read_array(self.path, "H/indptr")

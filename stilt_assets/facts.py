@@ -13,6 +13,7 @@ from stilt_assets.status import state_of
 from stilt_assets.volume import STAGES, Volume, load_behind
 
 HOUR = 3600.0  # s
+_HAS_A_JACOBIAN = ("done", "reissued")
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def facts_of(record: Record) -> Facts:
         latest=record.current.get("footprints", ""),
         counted=foot,
         dropped=pixels.get("dropped", counted.get("dropped", {})),
-        gaps=summaries["jacobian"].get("gaps", 0) if state == "done" else 0,
+        gaps=summaries["jacobian"].get("gaps", 0) if state in _HAS_A_JACOBIAN else 0,
         closed=datetime.fromisoformat(closed).timestamp() if closed else None,
         seconds=sum(summary["seconds"] for summary in ran),
         bytes=written,

@@ -24,16 +24,19 @@ def opened(location: str, what: str) -> Any:
         _GCSFS.setLevel(logging.CRITICAL)
     try:
         with in_words(f"opening {what}", redacted(location)):
-            return fsspec.core.url_to_fs(location, **_options(location))[0]
+            return fsspec.core.url_to_fs(location, **options_of(location))[0]
     except (ImportError, ValueError) as error:
         raise UsageError(redacted(f"cannot open {what} {location}: {error}")) from error
 
 
-def _options(location: str) -> dict[str, Any]:
+def options_of(location: str) -> dict[str, Any]:
+    """What fsspec, and zarr which uses it, is told of a location."""
     if not is_url(location) or location.startswith(("file://", "local://")):
         return {}
     if not location.startswith(("s3://", "s3a://")):
         return {"use_listings_cache": False}
     given = conf.get("s3", {}).get("config_kwargs", {})
     # botocore's five tries inside each of s3fs's five make minutes of one refused connection
-    return {"use_listings_cache": False, "config_kwargs": {"retries": {"total_max_attempts": 1}} | given}
+    retries = {"retries": {"total_max_attempts": 1}}
+    # With more at once s3fs asks for the size of each object before it reads it.
+    return {"use_listings_cache": False, "config_kwargs": retries | given, "max_concurrency": 1}

@@ -17,8 +17,8 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ndtr
 
+from stilt_assets.arrays import read_array
 from stilt_assets.grid import EARTH_RADIUS, Grid
-from stilt_assets.jacobian import read_array
 
 Floats = np.ndarray
 _BLOCKS = 12  # along a side of the grid, at most

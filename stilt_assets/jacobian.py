@@ -20,6 +20,7 @@ from numcodecs import BitRound
 from zarr.codecs import BloscCodec
 
 from stilt_assets import scratch
+from stilt_assets.arrays import read_array  # noqa: F401  who reads a Jacobian looks for it here
 from stilt_assets.footprint import UNITS
 from stilt_assets.grid import CRS
 from stilt_assets.matrix import EPOCH, HOUR, Layout, Rows, rows_of
@@ -32,12 +33,6 @@ NAME = "jacobian.zarr"
 MARKER = f"{NAME}/zarr.json"  # written last
 _CHUNK, _SHARD = 2**18, 2**24  # entries
 _ROWS = 256  # rows per chunk of a dense array
-
-
-def read_array(path: Any, name: str) -> np.ndarray:
-    """One whole array of a Jacobian (what zarr opens), by its path below the root, such as `H/data`."""
-    array = zarr.open_group(path, mode="r")[name]
-    return np.asarray(array[...])  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 def prior_term(pixels: pa.Table) -> np.ndarray:

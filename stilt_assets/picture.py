@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from stilt_assets.jacobian import read_array
+from stilt_assets.arrays import read_array
 
 WIDTH = 7.0  # inches
 

@@ -10,15 +10,15 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import zarr
 
 from stilt_assets import information
 from stilt_assets.ahead import Sizes, Weather, made_weather, weather_ahead
+from stilt_assets.arrays import opened_group, read_array
 from stilt_assets.cost import CostModel, Work
 from stilt_assets.counted import Pixels, has, pixels_of, ppm_per
 from stilt_assets.errors import MeteorologyError
 from stilt_assets.grid import Grid
-from stilt_assets.jacobian import NAME, read_array
+from stilt_assets.jacobian import NAME
 from stilt_assets.meteorology.server import Remote
 from stilt_assets.past import past_of
 from stilt_assets.pod import Request, requests_of_scene
@@ -245,7 +245,7 @@ def information_of(desk: Desk) -> float | None:
         return None
     path = desk.store.file(desk.store.result(desk.record.key, desk.record.current["jacobian"]), NAME)
     grid = Grid(**desk.record.results[f"footprints-{made['made_from']['footprints']}"]["made_from"]["grid"])
-    units = str(zarr.open_group(path, mode="r")["obs/uncertainty"].attrs["units"])
+    units = str(opened_group(path)["obs/uncertainty"].attrs["units"])
     error = read_array(path, "obs/uncertainty") * ppm_per(units)
     if not (np.isfinite(error) & (error > 0)).all():
         return None

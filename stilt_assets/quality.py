@@ -11,10 +11,9 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import zarr
 
 from stilt_assets.agreement import Judgement
-from stilt_assets.jacobian import read_array
+from stilt_assets.arrays import opened_group, read_array
 from stilt_assets.simulation import Status
 from stilt_assets.store import Store
 
@@ -70,7 +69,7 @@ def jacobian_is_physical(path: Any, store: Store, footprints: str, pixels: int) 
     `path` is what zarr opens. Sums may differ by the quantization of each entry and by float32's rounding.
     """
     data, indptr = read_array(path, "H/data"), read_array(path, "H/indptr")
-    keepbits: Any = zarr.open_group(path, mode="r")["H"].attrs["keepbits"]
+    keepbits: Any = opened_group(path)["H"].attrs["keepbits"]
     wrong: list[str] = []
     if len(indptr) - 1 != pixels:
         wrong.append(f"{len(indptr) - 1} rows for {pixels} pixels")

@@ -25,6 +25,7 @@ from stilt_assets.faults import in_words
 from stilt_assets.plan import Footprints
 from stilt_assets.pod import requests_of_scene
 from stilt_assets.recipes import Desk
+from stilt_assets.scene import digest
 from stilt_assets.settings import SlurmSettings, load_slurm
 from stilt_assets.shard import Here, Runner, Shard, shards_of
 from stilt_assets.workers import Progress
@@ -79,7 +80,7 @@ class _Watch:
         self.made = Footprints.of(desk)
         numbers = self.made.cut()
         self.members = {n: part.tolist() for n, part in numbers.items() if shard.first <= n <= shard.last}
-        self.name = f"stilt-{self.made.recipe.id}"
+        self.name = name_of(self.made)
         self.folder = Path(chosen.logs)
 
     def to_the_end(self) -> None:
@@ -163,6 +164,11 @@ class _Watch:
         lines = logs[-1].read_text(errors="replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "it is empty")
         return f"; {logs[-1]}: {last[:_LINE]}"
+
+
+def name_of(made: Footprints) -> str:
+    """The one name of the jobs of a scene's footprints in a store."""
+    return f"stilt-{made.recipe.id}-{digest(made.desk.store.root)[:6]}"
 
 
 def options_of(chosen: SlurmSettings, name: str, tasks: int, logs: Path, memory: int) -> list[str]:

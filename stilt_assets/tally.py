@@ -23,7 +23,7 @@ from stilt_assets.store import Store
 from stilt_assets.table import read_outcomes_file
 from stilt_assets.whole import summary_of
 
-STATES = ("registered", "started", "footprints", "done")
+STATES = ("registered", "started", "footprints", "done")  # told of even where there is none
 _RECORDS = 500  # that a look reads, at most
 _RESTING = 60  # of these that are done, at least if there are so many
 _FOLDERS = 100  # of scenes under way that a look lists, at most
@@ -54,7 +54,7 @@ class Waiting:
 class Count:
     """All scenes together."""
 
-    states: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATES, 0))
+    states: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(STATES, 0)))
     with_gaps: int = 0
     unread: int = 0  # scenes whose record no look has read yet
     unreadable: int = 0  # scenes without a sound record
@@ -190,7 +190,7 @@ class Tally:
             ages["unread"].append(each.modified or self._time_of(each.location, budget))
         for facts in self._facts.values():
             if facts.retrieval and not facts.resting and (since is None or facts.time.date() >= since):
-                ages[facts.state].append(facts.arrived or self._time_of(facts.retrieval, budget))
+                ages.setdefault(facts.state, []).append(facts.arrived or self._time_of(facts.retrieval, budget))
         return {state: _oldest(times, now) for state, times in ages.items()}
 
     def _time_of(self, location: str, budget: list[int]) -> float | None:

@@ -13,6 +13,7 @@ import stilt_assets
 HOUSE = Path(stilt_assets.__file__).parent
 FILES = {path.relative_to(HOUSE).as_posix(): path for path in sorted(HOUSE.rglob("*.py"))}
 GROUND = (
+    "arrays",
     "bucket",
     "disk",
     "errors",

@@ -95,6 +95,7 @@ def test_what_the_readme_calls_defaults_are_the_defaults(tmp_path: Path) -> None
         "simulation.guard": settings.simulation.guard,
         "cluster": settings.cluster,
         "retention": settings.retention,
+        "alerts": settings.alerts,
     }
     defaults = {
         f"{room}.{name}": getattr(value, name)

@@ -16,9 +16,10 @@ from slurm_stub import Stub
 
 from stilt_assets.definitions import defs
 from stilt_assets.errors import SettingsError, SlurmError, StoppedError
+from stilt_assets.plan import Footprints
 from stilt_assets.settings import SlurmSettings, load_slurm
 from stilt_assets.shard import Here, Shard, make_footprints, plan_footprints
-from stilt_assets.slurm import Slurm, options_of, runner_of, script_of
+from stilt_assets.slurm import Slurm, name_of, options_of, runner_of, script_of
 from stilt_assets.stages import make_jacobian, make_meteorology, make_pixels
 
 ROOT = Path(__file__).parents[1]
@@ -108,7 +109,7 @@ def test_dagster_runs_a_scene_in_one_array_and_a_job_that_is_killed_costs_its_pi
             partition_key=KEY,
             instance=instance,
             asset_selection=[dg.AssetKey(name) for name in ("pixels", "meteorology", "footprints", "jacobian")],
-            resources={"settings": runner_free(place)[0], "store": runner_free(place)[1], "runner": runner},
+            resources={"settings": place.desk().settings, "store": place.desk().store, "runner": runner},
         )
     killer.join()
     shards = {event.step_key for event in result.all_events if event.step_key and "run_shard[" in event.step_key}
@@ -120,11 +121,6 @@ def test_dagster_runs_a_scene_in_one_array_and_a_job_that_is_killed_costs_its_pi
     assert set(ran(place)) == set(range(PIXELS))
     assert len(ran(place)) <= PIXELS + 2  # each of two jobs had one under way
     assert contents(place.result("jacobian")) == peace(place, shared)
-
-
-def runner_free(place: Place):
-    desk = place.desk()
-    return desk.settings, desk.store
 
 
 def test_a_run_is_stopped_and_a_job_reaches_its_time_limit_and_no_pixel_is_lost(
@@ -154,8 +150,7 @@ def test_a_run_is_stopped_and_a_job_reaches_its_time_limit_and_no_pixel_is_lost(
 
 def test_jobs_of_a_run_that_was_killed_are_waited_for_and_not_doubled(place: Place, stub: Stub) -> None:
     planned(place)
-    name = f"stilt-{place.desk().record.under_way.removeprefix('footprints-')}"
-    stub.submit(name, "sleep 1")
+    stub.submit(name_of(Footprints.of(place.desk())), "sleep 1")
     runner = slurm(place, setup=["exit 7"], attempts=1)
     begun = time.monotonic()
     with pytest.raises(SlurmError):

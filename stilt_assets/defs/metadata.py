@@ -1,14 +1,16 @@
 """What does a person ask the next morning? A stage's result as Dagster shows it, and its failures in one line."""
 
 import base64
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
 
 from stilt_assets.difference import Difference
-from stilt_assets.errors import StiltAssetsError
+from stilt_assets.errors import StiltAssetsError, StoppedError
 from stilt_assets.preview import Preview
 from stilt_assets.quality import Answer
 from stilt_assets.reasons import REASONS, Remedy
@@ -90,12 +92,31 @@ def checked(answer: Answer, severity: dg.AssetCheckSeverity = dg.AssetCheckSever
     )
 
 
+_PREEMPTIONS = 10  # of a step: nodes of a spot pool are taken away for no fault of the step
+_OF_A_POD = "DAGSTER_RUN_STEP_KEY"  # set by Dagster's Kubernetes executor in a step's pod only
+
+
 @contextmanager
 def in_one_line() -> Iterator[None]:
-    """Turn expected failures into Dagster's own, with their reason; only what a step can mend by itself is retried."""
+    """
+    Turn expected failures into Dagster's own, with their reason; only what a step can mend by itself is retried.
+
+    Also retried is a step whose pod is asked to end while nobody ended its run: Dagster would call that a failure.
+    """
     try:
         yield
     except StiltAssetsError as error:
         facts = {"reason": error.reason, "transient": error.transient, "then": REASONS[error.reason].then}
         again = REASONS[error.reason].remedy is Remedy.repeat
         raise dg.Failure(str(error), metadata=facts, allow_retries=again) from error
+    except DagsterExecutionInterruptedError as interrupt:
+        if _OF_A_POD not in os.environ or _is_being_ended():
+            raise
+        lost = StoppedError("pod_lost: its pod was asked to end, as when a node is taken away; what it made is kept")
+        raise dg.RetryRequested(max_retries=_PREEMPTIONS) from lost.with_traceback(interrupt.__traceback__)
+
+
+def _is_being_ended() -> bool:
+    context = dg.OpExecutionContext.get()
+    run = context.instance.get_run_by_id(context.run_id)
+    return run is None or run.status != dg.DagsterRunStatus.STARTED

@@ -50,6 +50,15 @@ resource "google_container_cluster" "stilt" {
   # No pool that Google makes, neither now nor by auto-provisioning: those below are all there are.
   remove_default_node_pool = true
   initial_node_count       = 1
+  node_config { # of the pool that is removed at once
+    service_account = google_service_account.nodes.email
+    workload_metadata_config {
+      mode = "GKE_METADATA"
+    }
+    shielded_instance_config {
+      enable_secure_boot = true
+    }
+  }
   cluster_autoscaling {
     enabled             = false
     autoscaling_profile = "OPTIMIZE_UTILIZATION" # idle nodes go soon
@@ -102,6 +111,7 @@ resource "google_container_cluster" "stilt" {
   resource_labels = { app = "stilt-assets" }
 
   lifecycle {
+    ignore_changes = [node_config]
     precondition {
       condition     = length(module.quota.short) == 0
       error_message = module.quota.line

@@ -2,7 +2,7 @@
 
 resource "google_sql_database_instance" "stilt" {
   name                = "stilt-${var.environment}"
-  database_version    = "POSTGRES_16"
+  database_version    = "POSTGRES_17"
   deletion_protection = local.prod
 
   settings {
@@ -17,7 +17,7 @@ resource "google_sql_database_instance" "stilt" {
     ip_configuration {
       ipv4_enabled    = false # no public address
       private_network = var.network
-      ssl_mode        = "ENCRYPTED_ONLY"
+      ssl_mode        = "TRUSTED_CLIENT_CERTIFICATE_REQUIRED" # which only proxies have
     }
     backup_configuration {
       enabled                        = true
@@ -36,23 +36,42 @@ resource "google_sql_database_instance" "stilt" {
       query_insights_enabled = true
     }
 
-    dynamic "database_flags" {
-      for_each = {
-        "cloudsql.iam_authentication" = "on"
-        max_connections               = tostring(var.database.connections)
-        log_min_duration_statement    = "2000" # ms
-        log_checkpoints               = "on"
-        log_connections               = "on"
-        log_disconnections            = "on"
-        log_lock_waits                = "on"
-        log_temp_files                = "0"
-        # Event logs are only ever added to and pruned once a day: cleaned when a fiftieth is dead, not a fifth.
-        autovacuum_vacuum_scale_factor = "0.02"
-      }
-      content {
-        name  = database_flags.key
-        value = database_flags.value
-      }
+    database_flags {
+      name  = "cloudsql.iam_authentication"
+      value = "on"
+    }
+    database_flags {
+      name  = "max_connections"
+      value = tostring(var.database.connections)
+    }
+    database_flags {
+      name  = "log_min_duration_statement"
+      value = "2000" # ms
+    }
+    database_flags {
+      name  = "log_checkpoints"
+      value = "on"
+    }
+    database_flags {
+      name  = "log_connections"
+      value = "on"
+    }
+    database_flags {
+      name  = "log_disconnections"
+      value = "on"
+    }
+    database_flags {
+      name  = "log_lock_waits"
+      value = "on"
+    }
+    database_flags {
+      name  = "log_temp_files"
+      value = "0"
+    }
+    # Event logs are only ever added to and pruned once a day: cleaned when a fiftieth is dead, not a fifth.
+    database_flags {
+      name  = "autovacuum_vacuum_scale_factor"
+      value = "0.02"
     }
     user_labels = { app = "stilt-assets", environment = var.environment }
   }

@@ -2,10 +2,12 @@
 
 import base64
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cluster.objects import Object, Objects, RefusedError
@@ -55,8 +57,9 @@ def environment(pod: Object, objects: Objects, room: Room, server: tuple[str, in
     """
     The variables of a pod's container, and nothing else than these.
 
-    A value that names a place below a mount names the folder of this machine that stands for it. What an image and a
-    kubelet add: PATH, HOME, HOSTNAME, TMPDIR and the address of the API server. ConfigError if a source is missing.
+    A value that names a place below a mount, and none of this machine, names the folder that stands for it here. What
+    an image and a kubelet add: PATH, HOME, HOSTNAME, TMPDIR and the address of the API server. ConfigError if a source
+    is missing.
     """
     given = {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}",
@@ -68,9 +71,18 @@ def environment(pod: Object, objects: Objects, room: Room, server: tuple[str, in
     }
     mounts = room.mounts(pod, objects)
     for name, value in _variables(pod, objects):
-        below = next((path for path in mounts if value == path or value.startswith(f"{path.rstrip('/')}/")), None)
-        given[name] = value if below is None else str(mounts[below]) + value[len(below.rstrip("/")) :]
+        below = next((path for path in mounts if value == path or value.startswith(f"{path}/")), None)
+        here = below is None or Path(value).exists()
+        given[name] = value if here else str(mounts[below]) + value.removeprefix(below)
     return given
+
+
+def words_of(container: Object, mounts: Mapping[str, Path] = MappingProxyType({})) -> list[str]:
+    """The command of a container, with the folders of this machine in the place of mounts."""
+    words = [*(container.get("command") or []), *(container.get("args") or [])]
+    for path, folder in mounts.items():
+        words = [re.sub(rf"{re.escape(path)}(?![-\w])", str(folder), word) for word in words]
+    return words
 
 
 def _variables(pod: Object, objects: Objects) -> Iterator[tuple[str, str]]:

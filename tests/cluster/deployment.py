@@ -78,8 +78,11 @@ def _comes_again(run: dg.DagsterRun, runs: list[dg.DagsterRun]) -> bool:
 
 def _words(entry: Any) -> str:
     data = entry.dagster_event.event_specific_data
-    error = getattr(data, "error", None)
-    return f"{entry.dagster_event.message or ''} {error.message if error else ''}".strip()
+    words, error = [entry.dagster_event.message or ""], getattr(data, "error", None)
+    while error:
+        words.append(error.message)
+        error = error.cause
+    return " ".join(words)
 
 
 @contextmanager

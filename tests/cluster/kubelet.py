@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cluster.container import ConfigError, Room, environment
+from cluster.container import ConfigError, Room, environment, words_of
 from cluster.faults import RUN, Faults, PodFault
 from cluster.objects import Object, Objects, RefusedError, now
 from cluster.processes import Process, Processes
@@ -143,8 +143,12 @@ class Kubelet:
 
     def delete_pod(self, pod: Object) -> None:
         """Take a pod away: what runs in it is asked to end, and killed after its grace."""
-        self.objects.delete("pods", pod["metadata"]["namespace"], pod["metadata"]["name"])
+        namespace, mine = pod["metadata"]["namespace"], pod["metadata"]["uid"]
+        self.objects.delete("pods", namespace, pod["metadata"]["name"])
         self._in_thread(self._end, pod)
+        for job in self.objects.list("jobs", namespace):
+            if mine in {owner["uid"] for owner in job["metadata"].get("ownerReferences") or []}:
+                self.delete_job(job)
 
     def _end(self, pod: Object) -> None:
         process = self.running.get(pod["metadata"]["uid"])
@@ -181,13 +185,17 @@ class Kubelet:
 
     def _start(self, pod: Object) -> Process | None:
         room = Room(self._folder(pod), self.folder / _NODE)
-        container = pod["spec"]["containers"][0]
         try:
             found = environment(pod, self.objects, room, self.server)
         except ConfigError as error:
             self._waits(pod, "CreateContainerConfigError", str(error))
             return None
-        words = [*(container.get("command") or []), *(container.get("args") or [])]
+        for container in pod["spec"].get("initContainers") or []:
+            words = words_of(container, room.mounts(pod, self.objects))
+            first = self.processes.start(words, {"PATH": found["PATH"]}, room.scratch, self.log(pod))
+            first.ended.wait(60)
+            first.send(signal.SIGKILL)
+        words = words_of(pod["spec"]["containers"][0])
         process = self.processes.start(words, found, room.scratch, self.log(pod))
         self.running[pod["metadata"]["uid"]] = process
         process.begun.wait(120)

@@ -19,6 +19,7 @@ from typing import Any
 
 PRELOADED = (
     "dagster._cli",
+    "dagster_gcp.gcs.compute_log_manager",
     "dagster_k8s",
     "dagster_postgres",
     "gcsfs",
