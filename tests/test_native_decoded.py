@@ -6,14 +6,14 @@ from pathlib import Path
 import arlmet
 import numpy as np
 import pytest
+from fidelity.cases import MIDDAY, made
+from fidelity.weather import write_columns
 
 from stilt_assets.simulation import Simulation
 from stilt_assets.transport.native import decoded
 from stilt_assets.transport.native.coverage import covers
 from stilt_assets.transport.native.geometry import metres_per_cell, projection_of, to_degrees, to_grid
 from stilt_assets.transport.native.layout import DENSITY, HEIGHTS, V, W
-from tests.fidelity.cases import MIDDAY, made
-from tests.fidelity.weather import write_columns
 from tests.made_weather import lambert, longitudes
 
 GRIDS = {

@@ -1,5 +1,5 @@
 """
-Ask `hycs_std` all that the tests here remember of it: `python -m tests.fidelity.ask [CASE ...]`.
+Ask `hycs_std` all that the tests here remember of it: `PYTHONPATH=tests python -m fidelity.ask [CASE ...]`.
 
 Answers are a few hundred kB in `answers/`; what they were asked in is made anew by each test.
 """
@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
-from tests.fidelity.cases import CASES, Case
-from tests.fidelity.oracle import ask
+from fidelity.cases import CASES, Case
+from fidelity.oracle import ask
 
 HERE = Path(__file__).parent
 SHARED = HERE.parents[2] / "shared"

@@ -9,8 +9,8 @@ import arlmet
 import numpy as np
 import pandas as pd
 
-from tests.fidelity.oracle import scattered
-from tests.fidelity.weather import DAY, write_columns
+from fidelity.oracle import scattered
+from fidelity.weather import DAY, write_columns
 
 CELLS = 50
 SIZE = 3.0  # km
@@ -115,6 +115,7 @@ def made(
 MIDDAY = {"surface": 305.0, "jump": -0.5, "lapse": 0.0012, "wind": 4.0, "heating": 350.0, "friction": 0.35}
 WINTER = {"surface": 262.0, "jump": 9.0, "lapse": 0.004, "wind": 3.0, "heating": -12.0, "friction": 0.06}
 STORM = {"surface": 285.0, "jump": 0.3, "lapse": 0.004, "wind": 22.0, "heating": 40.0, "friction": 0.9}
+LIGHT = {"surface": 262.0, "jump": 9.0, "lapse": -0.001, "wind": 0.8, "heating": -12.0, "friction": 0.06}
 CASES = {
     case.name: case
     for case in (
@@ -122,6 +123,7 @@ CASES = {
         Case("midday", made(**MIDDAY), in_the_middle()),
         Case("winter", made(**WINTER, moisture=0.001), in_the_middle()),
         Case("storm", made(**STORM), in_the_middle()),
+        Case("falling", made(**LIGHT), in_the_middle()),  # a wind that hardly turns, in air that is colder aloft
         Case("steep", made(**MIDDAY, rise=1800.0), in_the_middle()),
         Case("no_pressure", made(**MIDDAY, with_pressure=False), in_the_middle()),
         Case("hybrid", made(**MIDDAY, axis=arlmet.HybridAxis, with_pressure=False), in_the_middle()),

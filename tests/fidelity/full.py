@@ -53,11 +53,12 @@ def main() -> int:
     rows = all_rows(SHARED)
     page = HEAD.format(commit=commit(), day=f"{datetime.now(UTC):%Y-%m-%d}") + table(rows) + "\n"
     print(page, flush=True)
-    short = [asdict(row) | {"green": row.is_green} for row in all_rows(SHARED, range(1, 5), CASES)]
+    mutants = () if "--no-mutants" in sys.argv else MUTANTS
+    short = [asdict(row) | {"green": row.is_green} for row in all_rows(SHARED, range(1, 5), CASES)] if mutants else []
     page += "\nD: deliberate errors, each measured with a part of the above, and what notices it first.\n\n"
     page += "| error | noticed by | of them |\n|---|---|---|\n"
     unnoticed = 0
-    for mutant in [] if "--no-mutants" in sys.argv else MUTANTS:
+    for mutant in mutants:
         found = noticed_by(mutant, short)
         unnoticed += not found
         line = f"| {mutant.name} | {found[0] if found else '**nothing**'} | {len(found)} |"

@@ -7,16 +7,20 @@ are measured by it, too.
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pandas as pd
 
-from fidelity import ensembles, minutes, trajectories
+from fidelity import ensembles, influence, minutes, pointwise, trajectories
 from fidelity.acceptance import rows as rows_of_ensembles
+from fidelity.ask import HERE
+from fidelity.cases import CASES
 from fidelity.ours import Ours, decoded
+from stilt_assets.transport.native.decoded import decoded_in_memory
 from stilt_assets.transport.native.engine import Met
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
@@ -54,6 +58,30 @@ def of_trajectories(met: Met, shared: Path) -> Iterator[Measured]:
     yield Measured("A", "dry density along those, relative rms", found.density, 0.0, 5e-4, found.minutes)
 
 
+def of_points(shared: Path, folder: Path, names: Sequence[str] = tuple(CASES)) -> Iterator[Measured]:
+    """Section A: mixed layer and turbulence at places where hycs_std printed them, in the weather that is worst."""
+    found = []
+    for name in names:
+        file = CASES[name].make(shared, folder / f"points_{name}.arl")
+        theirs, ours = pointwise.compared(
+            decoded_in_memory(file), pd.read_parquet(HERE / "answers" / f"{name}.parquet")
+        )
+        found.append(pointwise.shares(theirs, ours))
+    for what in found[0]:
+        least, low = min(each[what] for each in found), 0.96 if "above" in what else 0.99
+        yield Measured(
+            "A", f"{what} as hycs_std prints it, share of points in the worst weather", least, low, 1.0, len(found)
+        )
+
+
+def of_influence(met: Met) -> Iterator[Measured]:
+    """Section A: minutes that are spent near the ground."""
+    ratio = influence.ratios(met, influence.kept())["foot"]
+    yield Measured(
+        "A", "influence of minutes near the ground, median ratio", ratio.median(), 0.9996, 1.0004, len(ratio)
+    )
+
+
 def of_minutes(model: Ours, meteorology: Path) -> Iterator[Measured]:
     """Section B: spreads of the first ten minutes."""
     for name, theirs in minutes.kept().items():
@@ -77,7 +105,8 @@ def all_rows(shared: Path, seeds: range = ensembles.OUR_SEEDS, limit: int | None
     with TemporaryDirectory() as name:
         folder, model = Path(name), Ours()
         meteorology = ensembles.meteorology_of("hrrr", shared, folder)
-        found = list(of_trajectories(decoded(meteorology), shared))
+        found = [*of_trajectories(decoded(meteorology), shared), *of_influence(decoded(meteorology))]
+        found += of_points(shared, folder, tuple(CASES) if limit is None else ("hrrr", "midday", "falling"))
         found += of_minutes(model, meteorology)
         found += of_ensembles(model, shared, folder, seeds, limit)
     return found

@@ -7,6 +7,32 @@ from stilt_assets.transport.native.geometry import to_grid
 from stilt_assets.transport.native.layout import DENSITY, HEIGHTS, LEVELS, LID, SIGMA_W, THIN, TIMESCALE, Decoded
 
 LEVEL = np.array(HEIGHTS)
+DOUBT = 0.03  # of a cell: printed places are known to 10 m, and beyond half a cell another column is the nearest
+
+
+def compared(decoded: Decoded, theirs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The oracle's answers and ours, without those whose nearest column the print does not tell."""
+    places = np.array(
+        [to_grid(*place, decoded.projection) for place in zip(theirs["long"], theirs["lati"], strict=True)]
+    )
+    near_another = np.abs(places - np.floor(places) - 0.5).min(axis=1) < DOUBT
+    return theirs[~near_another], looked_up(decoded, theirs)[~near_another]
+
+
+def alike(ours: pd.Series, theirs: pd.Series, share: float, digit: float) -> float:
+    """How many of ours are within a share of theirs, or within the last digit that is printed."""
+    return float(((ours - theirs).abs() <= np.maximum(share * theirs.abs(), digit)).mean())
+
+
+def shares(theirs: pd.DataFrame, ours: pd.DataFrame) -> dict[str, float]:
+    """How many values are alike: of the mixed layer within 1 %, of turbulence within 5 %."""
+    known, within = ours["mlht"].notna(), theirs["zagl"] < theirs["mlht"]
+    return {
+        "mixed layer": alike(ours["mlht"][known], theirs["mlht"][known], 0.01, 0.01),
+        "sigma_w in it": alike(ours["sigw"][within], theirs["sigw"][within], 0.05, 6e-4),
+        "T_L in it": alike(ours["tlgr"][within], theirs["tlgr"][within], 0.05, 6e-4),
+        "sigma_w above it": alike(ours["sigw"][~within], theirs["sigw"][~within], 0.05, 1.1e-3),
+    }
 
 
 def looked_up(decoded: Decoded, answers: pd.DataFrame) -> pd.DataFrame:
