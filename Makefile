@@ -39,9 +39,9 @@ install: $(STAMP) ## put the locked packages and this one into .venv
 demo: $(STAMP) ## run the example scene, offline, into demo/
 	$(BIN)/stilt-assets demo $(ARGS)
 
-# A part of the tests cannot cover the whole package.
+# A part of the tests cannot cover the whole package. All of them run on two cores, a file on one.
 test: $(STAMP) ## run the tests with coverage; ARGS="-k grid" runs some
-	$(BIN)/python -m pytest --cov $(if $(strip $(ARGS)),--cov-fail-under=0) $(ARGS)
+	$(BIN)/python -m pytest --cov $(if $(strip $(ARGS)),--cov-fail-under=0 $(ARGS),-n 2 --dist loadfile)
 
 soak: $(STAMP) ## kill, starve and damage a scene of 1,000 pixels while it runs; ARGS="--times 20"
 	$(BIN)/python tests/soak.py $(ARGS)
