@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import yaml
-from backfill import BIN, ROOT, asked, command, free_port, process, tree, wait_for
+from backfill import BIN, ROOT, asked, command, free_port, process, tree
 
 sys.path.insert(0, str(ROOT / "tests"))
 from made_retrievals import made  # pyright: ignore[reportMissingImports]  where the line above looks
@@ -52,7 +52,7 @@ COUNTS = """{q: runsOrError(filter: {statuses: [QUEUED]}) {... on Runs {count}}
 def dagster_dev(folder: Path, env: dict[str, str], port: int) -> Iterator[None]:
     words = ["dagster", "dev", "-w", str(ROOT / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)]
     with process(words, folder / "dagster.log", env, ROOT) as pid:
-        wait_for(port)
+        until("`dagster dev` answers", lambda: answers(port))
         started = tree(pid)
         try:
             yield
@@ -74,6 +74,13 @@ def until(what: str, holds: Callable[[], object], seconds: float = 1800.0) -> No
             raise SystemExit(f"not within {seconds:.0f} s: {what}")
         time.sleep(2)
     print(f"| {what} | {time.monotonic() - start:.0f} s |", flush=True)
+
+
+def answers(port: int) -> bool:
+    try:
+        return bool(asked(port, "{version}"))
+    except OSError:
+        return False
 
 
 def arrive(folder: Path) -> None:

@@ -244,6 +244,7 @@ def test_what_a_pixel_carries_of_its_prior_is_the_weighted_mean_of_its_members(t
     ("given", "reason", "left"),
     [
         ({"quality": 0.7}, "below_quality", [0, 2, 3, 4, 5]),
+        ({"quality": 1.0}, "below_quality", [0, 2, 3, 4, 5]),  # what is as good as asked for stays
         ({"surface": ["land"]}, "other_surface", [0, 1, 2, 3]),
         ({"surface": ["water", "mixed"]}, "other_surface", [4, 5]),
         ({"glint": False}, "glint", [0, 1, 2, 3, 5]),
