@@ -30,13 +30,13 @@ if ! buildah "${store[@]}" inspect --type image "$base" >/dev/null 2>&1; then
     buildah "${store[@]}" rm "$container" >/dev/null
 fi
 
-# ---- the image
+# ---- the image; AGAIN=yes takes that of the last time
 
 secrets=()
 for name in pip:/etc/pip.conf uv:"${HOME:-/root}/.config/uv/uv.toml"; do
     [[ ! -f ${name#*:} ]] || secrets+=(--secret "id=${name%%:*},src=${name#*:}")
 done
-buildah "${store[@]}" bud --isolation chroot --network host --pull=never --build-arg "BASE=$base" "${secrets[@]}" \
+[[ ${AGAIN:-} ]] || buildah "${store[@]}" bud --isolation chroot --network host --pull=never --build-arg "BASE=$base" "${secrets[@]}" \
     --build-arg "COMMIT=$(git rev-parse --short=12 HEAD)" --file docker/Dockerfile --tag "$image" .
 
 # ---- its container, as the deployment runs it: no root, read-only, no capability
@@ -45,7 +45,7 @@ run() {
     podman "${store[@]}" --cgroup-manager cgroupfs --events-backend file --runtime /usr/sbin/runc run --rm --pull=never \
         --network none --read-only --read-only-tmpfs=false --cap-drop all --security-opt no-new-privileges \
         --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 --memory "${MEMORY:-2g}" \
-        --tmpfs /tmp:mode=1777,size=512m "${also[@]}" "$image" "$@"
+        --tmpfs /tmp:mode=1777,size=512m --tmpfs /opt/dagster/dagster_home:mode=1777,size=64m "${also[@]}" "$image" "$@"
 }
 holds() {
     [[ $2 == *"$3"* ]] || { echo "check: $1: expected '$3', got: $2" >&2; exit 1; }
