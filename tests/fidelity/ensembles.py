@@ -146,7 +146,7 @@ def _snapped(place: np.ndarray) -> np.ndarray:
 
 
 def _map(table: pd.DataFrame, foot: str, count: int) -> dict[tuple[int, int], float]:
-    """Mean influence by cell, those that are not zero, of places as they are printed: some lie on the edge of a cell."""
+    """Mean influence by cell, those that are not zero; of places as they are printed: some lie on the edge of cells."""
     felt = table[table[foot] > 0].round({"lat": 4, "lon": 4})
     cells = felt.groupby(
         [np.floor(felt["lat"] / CELL).astype(int).rename("y"), np.floor(felt["lon"] / CELL).astype(int).rename("x")]
