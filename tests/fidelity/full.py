@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "fidelity.md"
 HEAD = """# How faithful is `native`?
 
-Measured against `hycs_std` v5.1.0 by `make fidelity`, at commit {commit} on {day}. What is not green is not yet as
-faithful as it must be; until all of it is, `transport: auto` takes `hysplit`.
+Measured against `hycs_std` v5.1.0 by `make fidelity`, at commit {commit} on {day}. `transport: auto` takes `native` for
+HRRR while all of it is green, and `hysplit` for all other meteorology.
 
 Particles of 24 releases in HRRR files and 8 in made-up weather (noon, winter, gale, hills), none of which anything was
 tuned on; the trajectories are those of the gold file. The yardstick of C is `hycs_std`'s own noise: 4 seeds of 500
