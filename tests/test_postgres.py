@@ -1,6 +1,5 @@
 """The same code location with its runs and events in Postgres: they lie there, outlive it, and do not grow for ever."""
 
-import os
 import shutil
 import threading
 import time
