@@ -56,7 +56,7 @@ def test_alerts_send_to_sections_that_are_there() -> None:
     for path in (HOME / "stilt_assets" / "defs").glob("*.py"):
         text = path.read_text()
         if "RUNBOOK" in text:
-            sent |= set(re.findall(r'''["']((?:a|the|runs|no)-[a-z-]+)["']''', text))
+            sent |= set(re.findall(r"""["']((?:a|the|runs|no)-[a-z-]+)["']""", text))
     assert len(sent) == 5
     assert sent <= anchors()
 
