@@ -269,13 +269,14 @@ def test_scenes_that_moved_are_read_before_others(
     settings, store = here
     monkeypatch.setattr(tally, "_RECORDS", 8)
     monkeypatch.setattr(tally, "_RESTING", 2)
-    keys = [f"20250601T{hour:02d}00Z_tropomi_slc" for hour in range(16)]
+    keys = [f"202506{1 + number // 24:02d}T{number % 24:02d}00Z_tropomi_slc" for number in range(30)]
     put(store, *(record(key) for key in keys))
     looks = Tally(settings, store)
-    for number in range(4):
+    for number in range(5):
         looks.look(NOW + number)
-    put(store, closed(keys[9], NOW))
-    assert looks.look(NOW + 9, [keys[9], "20990101T0000Z_tropomi_slc"]).states["done"] == 1
+    put(store, closed(keys[29], NOW))  # read by the last look: its turn comes after that of all others
+    assert looks.look(NOW + 9).states["done"] == 0
+    assert looks.look(NOW + 10, [keys[29], "20990101T0000Z_tropomi_slc"]).states["done"] == 1
 
 
 def test_scenes_that_are_gone_count_no_more(here: tuple[Settings, Store]) -> None:

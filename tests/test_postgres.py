@@ -1,6 +1,5 @@
 """The same code location with its runs and events in Postgres: they lie there, outlive it, and do not grow for ever."""
 
-import os
 import shutil
 import threading
 import time
@@ -12,7 +11,6 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
-from dagster._core.execution.backfill import BulkActionStatus
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.test_utils import create_run_for_test
 from gcs_server import BUCKET, gcs_server
@@ -86,18 +84,6 @@ def jacobian(place: Place) -> dict[str, bytes]:
 
 
 # ---- where things lie
-
-
-def test_a_backfill_waits_in_postgres_and_another_process_sees_it(
-    home: Path, instance: dg.DagsterInstance, server: Postgres, place: Place
-) -> None:
-    place.cli("scenes", "add", str(place.retrieval), **os.environ)
-    name = place.cli("backfill", "--from", "2019-05-30", "--to", "2019-05-31", **os.environ).stdout.strip()
-    waiting = [(each.backfill_id, each.status) for each in instance.get_backfills(limit=5)]
-    assert waiting == [(name, BulkActionStatus.REQUESTED)]
-    assert server.ask("SELECT key, status FROM bulk_actions") == [(name, "REQUESTED")]
-    assert name in place.cli("backfill", "list", **os.environ).stdout
-    assert list(home.rglob("*.db")) == []
 
 
 def test_all_that_dagster_knows_of_a_scene_lies_in_postgres_which_may_be_switched_off_in_mid_run(

@@ -11,16 +11,17 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 from place import KEY, Place, contents
 from slurm_stub import Stub
 
 from stilt_assets.definitions import defs
-from stilt_assets.errors import SettingsError, SlurmError, StoppedError
+from stilt_assets.errors import SettingsError, SlurmError
 from stilt_assets.plan import Footprints
 from stilt_assets.settings import SlurmSettings, load_slurm
-from stilt_assets.shard import Here, Shard, make_footprints, plan_footprints
+from stilt_assets.shard import Here, Shard, plan_footprints
 from stilt_assets.slurm import Slurm, name_of, options_of, runner_of, script_of
-from stilt_assets.stages import make_jacobian, make_meteorology, make_pixels
+from stilt_assets.stages import make_meteorology, make_pixels
 
 ROOT = Path(__file__).parents[1]
 PIXELS = 9
@@ -98,18 +99,19 @@ class Meanwhile(threading.Thread):
 
 
 def test_dagster_runs_a_scene_in_one_array_and_a_job_that_is_killed_costs_its_pixel(
-    place: Place, stub: Stub, shared: Path
+    place: Place, stub: Stub, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wish(place, 0.3)
+    (place.folder / "slurm.yaml").write_text(yaml.safe_dump(slurm(place).chosen.model_dump()))
+    monkeypatch.setenv("STILT_ASSETS_SLURM", str(place.folder / "slurm.yaml"))
     killer = Meanwhile(place, 2, lambda: stub.signal(signal.SIGKILL))
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("scenes", [KEY])
-        runner = slurm(place)
         result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
             partition_key=KEY,
             instance=instance,
             asset_selection=[dg.AssetKey(name) for name in ("pixels", "meteorology", "footprints", "jacobian")],
-            resources={"settings": place.desk().settings, "store": place.desk().store, "runner": runner},
+            run_config={"resources": {"runner": {"config": {"executor": "slurm"}}}},
         )
     killer.join()
     shards = {event.step_key for event in result.all_events if event.step_key and "run_shard[" in event.step_key}
@@ -120,31 +122,6 @@ def test_dagster_runs_a_scene_in_one_array_and_a_job_that_is_killed_costs_its_pi
     assert len(stub.asked) == 2
     assert set(ran(place)) == set(range(PIXELS))
     assert len(ran(place)) <= PIXELS + 2  # each of two jobs had one under way
-    assert contents(place.result("jacobian")) == peace(place, shared)
-
-
-def test_a_run_is_stopped_and_a_job_reaches_its_time_limit_and_no_pixel_is_lost(
-    place: Place, stub: Stub, shared: Path
-) -> None:
-    place.change(packs__shards=1)
-    planned(place)
-    wish(place, 0.3)
-    asked: list[bool] = []
-    runner, whole = slurm(place), Shard(0, 4)
-    Meanwhile(place, 1, lambda: asked.append(True))
-    with pytest.raises(StoppedError, match="jobs are cancelled"):
-        runner.run(place.desk(), whole, stopped=lambda: bool(asked))
-    while stub.tasks():
-        time.sleep(0.02)
-    before = len(ran(place))
-    assert 1 <= before < PIXELS
-    Meanwhile(place, before + 2, lambda: stub.signal(signal.SIGTERM))
-    runner.run(place.desk(), whole)
-    assert len(stub.asked) == 3
-    assert ran(place) == list(range(PIXELS))
-    desk = place.desk()
-    make_footprints(desk, runner=runner)
-    make_jacobian(desk)
     assert contents(place.result("jacobian")) == peace(place, shared)
 
 

@@ -62,7 +62,7 @@ class Deployment:
         while not seen(runs := list(reversed(self.instance.get_runs()))):
             assert time.monotonic() < end, [(run.run_id, run.status.value) for run in runs]
             self.turn()
-            time.sleep(0.3)
+            time.sleep(1)
         return runs
 
     def said(self, run: dg.DagsterRun, kind: dg.DagsterEventType) -> list[tuple[str | None, str]]:

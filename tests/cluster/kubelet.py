@@ -15,7 +15,7 @@ from cluster.faults import RUN, Faults, PodFault
 from cluster.objects import Object, Objects, RefusedError, now
 from cluster.processes import Process, Processes
 
-_LOOK = 0.05  # s between looks at whether something has happened
+_LOOK = 0.15  # s between looks at whether something has happened
 _NODE = "node-1"
 _SAID = {  # what a pod's status says: phase's reason, message, container's reason
     "OOMKilled": (None, None, "OOMKilled"),
@@ -133,11 +133,8 @@ class Kubelet:
         return self.objects.list("pods", job["metadata"]["namespace"], f"controller-uid={job['metadata']['uid']}")
 
     def _is_there(self, kind: str, given: Object) -> bool:
-        try:
-            kept = self.objects.get(kind, given["metadata"]["namespace"], given["metadata"]["name"])
-        except RefusedError:
-            return False
-        return kept["metadata"]["uid"] == given["metadata"]["uid"]
+        metadata = given["metadata"]
+        return self.objects.uid(kind, metadata["namespace"], metadata["name"]) == metadata["uid"]
 
     # ---- pods
 

@@ -52,6 +52,12 @@ class Objects:
         with self.told:
             return copy.deepcopy(self._found(kind, namespace, name))
 
+    def uid(self, kind: str, namespace: str, name: str) -> str | None:
+        """Of an object; None if there is none."""
+        with self.told:
+            kept = self._kept.get((kind, namespace, name))
+            return kept and kept["metadata"]["uid"]
+
     def list(self, kind: str, namespace: str, labels: str = "", fields: str = "") -> list[Object]:
         """The objects that both selectors (`a=b,c!=d,e`) take."""
         with self.told:
