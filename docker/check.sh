@@ -30,22 +30,25 @@ if ! buildah "${store[@]}" inspect --type image "$base" >/dev/null 2>&1; then
     buildah "${store[@]}" rm "$container" >/dev/null
 fi
 
-# ---- the image
+# ---- the image; AGAIN=yes takes that of the last time
 
 secrets=()
 for name in pip:/etc/pip.conf uv:"${HOME:-/root}/.config/uv/uv.toml"; do
     [[ ! -f ${name#*:} ]] || secrets+=(--secret "id=${name%%:*},src=${name#*:}")
 done
-buildah "${store[@]}" bud --isolation chroot --network host --pull=never --build-arg "BASE=$base" "${secrets[@]}" \
+[[ ${AGAIN:-} ]] || buildah "${store[@]}" bud --isolation chroot --network host --pull=never --build-arg "BASE=$base" "${secrets[@]}" \
     --build-arg "COMMIT=$(git rev-parse --short=12 HEAD)" --file docker/Dockerfile --tag "$image" .
 
-# ---- its container, as the deployment runs it: no root, read-only, no capability
+# ---- its container, as the deployment runs it: no root, read-only, no capability, folders for what is written
+
+rm -rf "$work/home" "$work/scratch"
+install -d -o 10001 -g 10001 "$work/home" "$work/scratch"
 
 run() {
     podman "${store[@]}" --cgroup-manager cgroupfs --events-backend file --runtime /usr/sbin/runc run --rm --pull=never \
         --network none --read-only --read-only-tmpfs=false --cap-drop all --security-opt no-new-privileges \
         --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 --memory "${MEMORY:-2g}" \
-        --tmpfs /tmp:mode=1777,size=512m "${also[@]}" "$image" "$@"
+        --tmpfs /tmp:mode=1777,size=512m --volume "$work/home:/opt/dagster/dagster_home" "${also[@]}" "$image" "$@"
 }
 holds() {
     [[ $2 == *"$3"* ]] || { echo "check: $1: expected '$3', got: $2" >&2; exit 1; }
@@ -60,7 +63,7 @@ holds "packages" "$(run python -c 'import dagster_k8s, dagster_postgres, dagster
 holds "definitions" "$(run dagster definitions validate -m stilt_assets.definitions 2>&1)" "successful"
 also=(--volume "$PWD/docker/Dockerfile:/opt/stilt-assets/lib/python3.11/site-packages/stilt/transport/hysplit/bin/linux_x64/hycs_std:ro")
 holds "another hycs_std" "$(run echo started 2>&1 || echo "exit $?")" "is not the file that the wheel of pystilt brought"
-also=(--tmpfs /scratch/private:mode=1777,size=512m --env TMPDIR=/scratch/private --env STILT_ASSETS_IMAGE=place/name@sha256:0)
+also=(--volume "$work/scratch:/scratch/private" --env TMPDIR=/scratch/private --env STILT_ASSETS_IMAGE=place/name@sha256:0)
 scene=$(run sh -c 'stilt-assets demo --folder /scratch/private/demo 2>&1 && cat /scratch/private/demo/store/scenes/*/scene.json')
 holds "a scene" "$scene" "jacobian "
 holds "scene.json" "$scene" '"image": "place/name@sha256:0"'

@@ -24,9 +24,8 @@ EXECUTORS = {
     "slurm": dg.in_process_executor,
 }
 _VARIABLE = "STILT_ASSETS_EXECUTOR"
-_KUBERNETES = (
-    "kubernetes"  # not in the table: its libraries cost each process 4 s, and are no part of every installation
-)
+# Not in the table: its libraries cost each process 4 s, and are no part of every installation.
+_KUBERNETES = "kubernetes"
 
 
 def executor_named(name: str) -> dg.ExecutorDefinition:

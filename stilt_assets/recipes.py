@@ -25,7 +25,7 @@ from stilt_assets.receptor import receptors_from
 from stilt_assets.retrieval.points import INSTRUMENT
 from stilt_assets.scene import Recipe, Record, load_record, sha256_of
 from stilt_assets.settings import GridTargetSettings, Settings, TargetSettings, is_url
-from stilt_assets.simulation import Limits, Simulation
+from stilt_assets.simulation import FusedTransport, Limits, Simulation
 from stilt_assets.store import Store
 from stilt_assets.transport import reference_of, transport_named
 from stilt_assets.transport.auto import AUTO, REFERENCE, Choice, choose
@@ -279,9 +279,10 @@ def kept_elsewhere(desk: Desk, particles: Recipe) -> list[str]:
 
 
 def footprints_recipe(desk: Desk, pixels: Recipe, particles: Recipe) -> Recipe:
-    """From the particles, whatever of them is kept, the kernels and the grid."""
+    """From the particles, whatever of them is kept, the kernels, the grid, and what grids them."""
+    mover = transport_named(str(particles.made_from["transport"]))
     made_from = {
-        "code": footprint.CODE,
+        "code": mover.gridding() if isinstance(mover, FusedTransport) else footprint.CODE,
         "pystilt": version("pystilt"),
         "particles": particles_id(particles),
         "kernels": desk.record.results[pixels.name]["digests"]["kernels"],

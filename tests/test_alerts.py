@@ -17,6 +17,7 @@ from stilt_assets import webhook
 from stilt_assets.defs import alerts, failures
 from stilt_assets.defs.metadata import in_one_line
 from stilt_assets.defs.partitions import scenes
+from stilt_assets.defs.resources import SettingsResource
 from stilt_assets.errors import StoreError
 from stilt_assets.settings import AlertSettings
 from stilt_assets.webhook import Alert, Webhook
@@ -144,6 +145,20 @@ def test_a_blocking_check_that_fails_is_told_as_pixels_that_were_lost(
     tick(instance)
     assert there.got[0]["reason"] == "pixels_lost"
     assert "few_pixels_lost: 3 of 7 pixels lost (42.9%): 3 timeout" in there.texts[0]
+
+
+def test_settings_that_cannot_be_read_are_told_though_they_fail_before_any_step(
+    instance: dg.DagsterInstance, there: Receiver
+) -> None:
+    @dg.asset(partitions_def=scenes)
+    def pixels(settings: dg.ResourceParam[object]) -> None: ...
+
+    instance.add_dynamic_partitions("scenes", [KEY])
+    resources = {"settings": SettingsResource(location="/nowhere/settings.yaml")}
+    dg.materialize([pixels], instance=instance, partition_key=KEY, resources=resources, raise_on_error=False)
+    tick(instance)
+    assert there.texts[0].startswith(f"{KEY} failed: settings: cannot read the settings /nowhere/settings.yaml: ")
+    assert "user: mend the line that is named." in there.texts[0]
 
 
 def test_a_worker_that_is_gone_is_told_with_what_the_daemon_says(instance: dg.DagsterInstance, there: Receiver) -> None:

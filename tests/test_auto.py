@@ -40,6 +40,13 @@ def test_meteorology_that_nobody_accepted_is_hysplits(
     assert choice.line == "hysplit: native is not accepted for meteorology of HRRR yet"
 
 
+def test_native_is_accepted_while_all_that_was_measured_of_it_is_green() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "fidelity.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith(("| A |", "| B |", "| C |"))]
+    assert len(rows) >= 25
+    assert bool(auto.ACCEPTED) == all(row.endswith("| green |") for row in rows)
+
+
 def test_meteorology_that_native_does_not_cover_is_hysplits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto, "ACCEPTED", frozenset({"MADE"}))
     choice = auto.choose(write_weather(tmp_path / "m.arl", axis=arlmet.PressureAxis), SIMULATION)

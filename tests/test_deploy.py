@@ -75,6 +75,8 @@ def test_no_image_and_no_place_are_refused(checkout: Checkout) -> None:
     assert "run make push_images" in refused(checkout, "deploy", **PLACE)
     checkout.pushed()
     assert "say PROJECT=… and REGION=…" in refused(checkout, "deploy")
+    checkout.answers = {"kubectl config current-context": ("", 1)}
+    assert refused(checkout, "deploy", **PLACE) == "kubectl has no context"
     assert "'produktion' is no environment" in refused(checkout, "deploy", "ENVIRONMENT=produktion", **PLACE)
 
 

@@ -143,10 +143,21 @@ def test_turbulence_spreads_particles_from_the_first_minute_as_its_memory_says()
     np.testing.assert_allclose(seen, expected, rtol=4 * np.sqrt(2 / count))
 
 
+def test_the_first_gusts_are_those_of_where_the_first_minute_brings_a_particle():
+    # From 20 m, where gusts are weak, the mean wind has brought it in from 420 m, where they are strong.
+    met = made_air(wind=(0.0, 0.0, -400.0), mixed_layer=150.0, profile=(0.02, 0.02, 0.02), above=(0.6, 1e6))
+    count = 2000
+    flight = released(met, np.full(count, 20.0))
+    fly_minute(met, flight, SEED, 0, RELEASE)
+    assert flight.zagl.mean() == pytest.approx(420.0, abs=5.0)
+    for gusts in (flight.gust_x, flight.gust_y):
+        assert np.std(gusts) == pytest.approx(np.sqrt(0.5) * 0.6, rel=4 / np.sqrt(2 * count))
+
+
 @pytest.mark.parametrize("profile", [(0.1, 0.4, 1.0, 0.3, 0.7), (0.6, 0.2, 0.2, 0.9, 0.05)])
-def test_a_mixed_column_stays_mixed(profile):
+def test_a_mixed_column_stays_mixed_for_a_day(profile):
     met = made_air(mixed_layer=1700.0, profile=profile, timescale=60.0, above=(0.3, 100.0), scale_height=3000.0)
-    count = 3000
+    count = 1500
     top = 6000.0
     met.turbulence[:, 16:] = (0.0, 1e6)  # a lid: no air passes where nothing moves
     lid = HEIGHTS[15]
@@ -154,7 +165,8 @@ def test_a_mixed_column_stays_mixed(profile):
     even_mass = (np.arange(count) + 0.5) / count
     heights = -3000.0 * np.log(1 - even_mass * (1 - np.exp(-top / 3000.0)))
     flight = released(met, heights)
-    fly_back(met, flight, SEED, RELEASE, 90)
+    for age in range(24 * 60):
+        fly_minute(met, flight, SEED, age, RELEASE - age % 60)  # an hour like all others
     assert flight.zagl.max() <= lid
     return_to_mass = (1 - np.exp(-flight.zagl / 3000.0)) / (1 - np.exp(-top / 3000.0))
     assert (

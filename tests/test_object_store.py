@@ -254,6 +254,31 @@ def test_an_answer_that_breaks_off_is_asked_for_again(store: Store, proxy: Fault
         assert here.read_bytes() == b"0123456789" * 50_000
 
 
+def test_a_large_object_comes_in_parts_and_only_the_broken_one_again(
+    store: Store, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stilt_assets.bucket.PART", 40_000)
+    path = store.file(store.result("key", "r"), "large.bin")
+    content = bytes(range(250)) * 400
+    store.write(path, content)
+    proxy.seen.clear()
+    proxy.have("cut", "GET", path="large.bin", times=1)
+    with store.local(path) as here:
+        assert here.read_bytes() == content
+    assert [method for method, where in proxy.seen if "large.bin" in where].count("GET") == 3 + 1
+
+
+def test_a_file_is_read_in_one_request_and_looked_for_in_one(store: Store, proxy: FaultyProxy) -> None:
+    path = store.file(store.result("key", "r"), "a.bin")
+    store.write(path, b"abc")
+    assert requests_of(proxy, lambda: store.read(path)) == ["GET"]
+    assert requests_of(proxy, lambda: store.read_if_there(path)) == ["GET"]
+    assert requests_of(proxy, lambda: store.read_if_there(f"{path}x")) == ["GET"]
+    assert requests_of(proxy, lambda: store.write(path, b"new")) == ["PUT"]
+    assert requests_of(proxy, lambda: store.remove_files([path, f"{path}x"])) == ["POST"]
+    assert not store.exists(path)
+
+
 def test_a_store_that_stays_away_is_given_up_within_half_a_minute(store: Store, proxy: FaultyProxy) -> None:
     path = one_of(store)
     begun = time.monotonic()

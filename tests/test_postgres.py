@@ -93,7 +93,8 @@ def test_a_backfill_waits_in_postgres_and_another_process_sees_it(
 ) -> None:
     place.cli("scenes", "add", str(place.retrieval), **os.environ)
     name = place.cli("backfill", "--from", "2019-05-30", "--to", "2019-05-31", **os.environ).stdout.strip()
-    assert [backfill.backfill_id for backfill in instance.get_backfills(status=BulkActionStatus.REQUESTED)] == [name]
+    waiting = [(each.backfill_id, each.status) for each in instance.get_backfills(limit=5)]
+    assert waiting == [(name, BulkActionStatus.REQUESTED)]
     assert server.ask("SELECT key, status FROM bulk_actions") == [(name, "REQUESTED")]
     assert name in place.cli("backfill", "list", **os.environ).stdout
     assert list(home.rglob("*.db")) == []

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -327,6 +328,20 @@ def test_a_file_is_lent_as_a_path_of_this_machine(store: Store) -> None:
         assert here.read_bytes() == b"abc"
     assert here.exists() == store.is_local
     assert store.read(path) == b"abc"
+
+
+def test_a_store_that_other_machines_see_lends_copies(
+    disk: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("stilt_assets.bucket.PART", 1000)
+    path, content = disk.file(disk.result("key", "r"), "meteorology.arl"), bytes(range(256)) * 10
+    disk.write(path, content)
+    with replace(disk, staged=True).local(path) as first, replace(disk, staged=True).local(path) as second:
+        assert first == second != Path(path)
+        assert first.read_bytes() == content
+    assert not first.exists()
+    assert disk.read(path) == content
 
 
 def test_a_file_that_cannot_be_fetched_is_told(cloud: Store) -> None:

@@ -9,7 +9,9 @@ from itertools import takewhile
 
 import dagster as dg
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, PARTITION_NAME_TAG, WILL_RETRY_TAG
+from dagster_shared.error import SerializableErrorInfo
 
+from stilt_assets import errors
 from stilt_assets.faults import redacted
 from stilt_assets.reasons import REASONS
 from stilt_assets.webhook import Alert
@@ -23,6 +25,11 @@ _MANY = 5  # failures of one reason that one look tells one by one
 _SHOWN = 10  # scenes that a line names
 _LINE = 300  # characters
 _OF_A_POD = re.compile(r"failed health check: (\w+): (.*)", re.DOTALL)  # as our executor on Kubernetes tells it
+_FAMILY = {
+    name: getattr(kind, "reason", "")  # those whose reason differs from one to the next are told without it
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, errors.StiltAssetsError)
+}
 _BY_CHECK = {"few_pixels_lost": "pixels_lost", "jacobian_is_physical": "not_physical"}
 
 
@@ -99,14 +106,27 @@ def _why(instance: dg.DagsterInstance, run_id: str) -> tuple[str, str]:
             check = event.asset_check_evaluation_data
             if check.blocking and not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
                 return _BY_CHECK.get(check.check_name, ""), f"{check.check_name}: {check.description}"
-    for root in filter(None, (step.error for step in steps)):
-        error = root
-        while error.cause:
-            error = error.cause
-        pod = _OF_A_POD.search(error.message)
-        return (pod[1], pod[2]) if pod and pod[1] in REASONS else ("", error.message)
     ends = [event for event in events if event.event_type == _FAILED]
+    errors_told = [*(step.error for step in steps), *(end.job_failure_data.error for end in ends if _has_data(end))]
+    for error in filter(None, errors_told):
+        return _of_an_error(error)
     return "", (ends[-1].message if ends else "") or "Dagster tells no cause"
+
+
+def _has_data(event: dg.DagsterEvent) -> bool:
+    return event.event_specific_data is not None
+
+
+def _of_an_error(error: SerializableErrorInfo) -> tuple[str, str]:
+    """The reason and the line of an error of our family that lies behind another; otherwise the line of the first."""
+    chain = [error]
+    while cause := chain[-1].cause:
+        chain.append(cause)
+    ours = next((each for each in chain if each.cls_name in _FAMILY), None)
+    if ours:
+        return _FAMILY[ours.cls_name or ""], ours.message.partition(": ")[2]
+    pod = _OF_A_POD.search(chain[-1].message)
+    return (pod[1], pod[2]) if pod and pod[1] in REASONS else ("", chain[-1].message)
 
 
 # ---- as alerts

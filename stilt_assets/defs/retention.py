@@ -15,6 +15,7 @@ from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, PIPELINE_EVEN
 from dagster._core.storage.dagster_run import FINISHED_STATUSES, RunRecord
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 
 from stilt_assets.errors import UsageError
 from stilt_assets.settings import Settings
@@ -56,9 +57,11 @@ def forget_logs(instance: dg.DagsterInstance, before: datetime) -> int:
     after, rows = datetime.fromisoformat(until) if until else None, 0
     log = sa.or_(table.dagster_event_type.is_(None), table.dagster_event_type.not_in(_KEPT))
     for records in _finished(instance, before, after):
-        for record in records:
-            with events.run_connection(record.dagster_run.run_id) as connection:
-                found = SqlEventLogStorageTable.delete().where(table.run_id == record.dagster_run.run_id, log)
+        names = [record.dagster_run.run_id for record in records]
+        in_one_file = [[name] for name in names] if isinstance(events, SqliteEventLogStorage) else [names]
+        for runs in in_one_file:
+            with events.run_connection(runs[0]) as connection:
+                found = SqlEventLogStorageTable.delete().where(table.run_id.in_(runs), log)
                 rows += connection.execute(found).rowcount
     instance.daemon_cursor_storage.set_cursor_values({_CURSOR: before.isoformat()})
     return rows

@@ -55,7 +55,7 @@ resource "google_container_node_pool" "all" {
       enable_integrity_monitoring = true
     }
     gcfs_config {
-      enabled = true # images are streamed: a new node starts pods before it has all of half a gigabyte
+      enabled = true # images are streamed: a new node starts pods before it has all of it
     }
   }
 }

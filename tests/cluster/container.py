@@ -80,9 +80,10 @@ def environment(pod: Object, objects: Objects, room: Room, server: tuple[str, in
 def words_of(container: Object, mounts: Mapping[str, Path] = MappingProxyType({})) -> list[str]:
     """The command of a container, with the folders of this machine in the place of mounts."""
     words = [*(container.get("command") or []), *(container.get("args") or [])]
-    for path, folder in mounts.items():
-        words = [re.sub(rf"{re.escape(path)}(?![-\w])", str(folder), word) for word in words]
-    return words
+    if not mounts:
+        return words
+    places = re.compile("|".join(rf"{re.escape(path)}(?![-\w])" for path in mounts))
+    return [places.sub(lambda found: str(mounts[found[0]]), word) for word in words]
 
 
 def _variables(pod: Object, objects: Objects) -> Iterator[tuple[str, str]]:

@@ -23,6 +23,12 @@ class Process:
         self.code: int | None = None  # minus the signal's number if one ended it
         self.begun, self.ended = threading.Event(), threading.Event()
 
+    def end(self, code: int) -> None:
+        """It has ended."""
+        self.code = code
+        self.begun.set()
+        self.ended.set()
+
     def send(self, number: int) -> None:
         """A signal to all of them."""
         if self.begun.wait(120) and not self.ended.is_set():
@@ -48,7 +54,7 @@ class Processes:
         self._numbers = itertools.count()
         self._asked: dict[int, Process] = {}
         self._living: dict[int, Process] = {}
-        self._lock = threading.Lock()
+        self._lock, self._closed = threading.Lock(), False
         self._reader = threading.Thread(target=self._listen, daemon=True)
         self._reader.start()
 
@@ -58,9 +64,12 @@ class Processes:
         request: dict[str, Any] = {"id": number, "words": list(words), "environment": dict(environment)}
         request |= {"folder": str(folder), "log": str(log)}
         assert self._nursery.stdin is not None
-        if self._nursery.poll() is not None:
-            raise RuntimeError(f"the nursery ended: {self._said.read_text()[-2000:]}")
         with self._lock:
+            if self._closed:
+                process.end(-signal.SIGKILL)
+                return process
+            if self._nursery.poll() is not None:
+                raise RuntimeError(f"the nursery ended: {self._said.read_text()[-2000:]}")
             self._asked[number] = process
             self._nursery.stdin.write(json.dumps(request).encode() + b"\n")
             self._nursery.stdin.flush()
@@ -76,18 +85,16 @@ class Processes:
                 self._living[process.pid] = process
                 process.begun.set()
             elif "code" in answer:
-                process = self._living.pop(answer["pid"])
-                process.code = answer["code"]
-                process.ended.set()
+                self._living.pop(answer["pid"]).end(answer["code"])
         for process in (*self._asked.values(), *self._living.values()):
-            process.code = -signal.SIGKILL
-            process.begun.set()
-            process.ended.set()
+            process.end(-signal.SIGKILL)
 
     def close(self) -> None:
         """End all that runs."""
         assert self._nursery.stdin is not None
-        self._nursery.stdin.close()
+        with self._lock:
+            self._closed = True
+            self._nursery.stdin.close()
         try:
             self._nursery.wait(20)
         except subprocess.TimeoutExpired:

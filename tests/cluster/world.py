@@ -117,11 +117,11 @@ class Scene:
 
     def jacobian(self) -> dict[str, bytes]:
         """The files of its current Jacobian in the bucket."""
-        fs = fsspec.filesystem("gs")
+        fs = fsspec.filesystem("gs", skip_instance_cache=True)
         folder = f"{self.place.settings['store']}/scenes/{KEY}".removeprefix("gs://")
         record = json.loads(fs.cat_file(f"{folder}/scene.json"))
-        top = f"{folder}/{record['current']['jacobian']}/"
-        return {path.removeprefix(top): content for path, content in fs.cat(top, recursive=True).items()}
+        top = f"{folder}/{record['current']['jacobian']}"
+        return {path.removeprefix(f"{top}/"): fs.cat_file(path) for path in fs.find(top)}
 
 
 @contextmanager

@@ -146,8 +146,8 @@ def _snapped(place: np.ndarray) -> np.ndarray:
 
 
 def _map(table: pd.DataFrame, foot: str, count: int) -> dict[tuple[int, int], float]:
-    """Mean influence by cell, those that are not zero."""
-    felt = table[table[foot] > 0]
+    """Mean influence by cell, those that are not zero; of places as they are printed: some lie on the edge of cells."""
+    felt = table[table[foot] > 0].round({"lat": 4, "lon": 4})
     cells = felt.groupby(
         [np.floor(felt["lat"] / CELL).astype(int).rename("y"), np.floor(felt["lon"] / CELL).astype(int).rename("x")]
     )[foot].sum()

@@ -8,8 +8,11 @@ that is set, else the user's cache, else the machine's scratch; an installation 
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from time import time
 from typing import Any
 
 import numba
@@ -18,6 +21,7 @@ from numba.core import config
 from stilt_assets import scratch
 
 _Function = Callable[..., Any]
+_UNUSED = 30 * 86400.0  # s
 
 
 def _digest() -> str:
@@ -35,12 +39,22 @@ def _folder() -> Path:
         place = base / f"native-{_digest()}"
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         if os.access(place, os.W_OK) and place.stat().st_uid == os.getuid():
+            os.utime(place)
+            _sweep(place)
             return place
     except (OSError, RuntimeError):  # RuntimeError: a user without a home
         pass
     place = scratch.root() / f"native-{_digest()}"
     place.mkdir(exist_ok=True, mode=0o700)
     return place
+
+
+def _sweep(place: Path) -> None:
+    """Take away the folders of other versions beside `place` that nobody has used for `_UNUSED`."""
+    for other in place.parent.glob("native-*"):
+        with suppress(FileNotFoundError):  # another process takes it away, too
+            if other != place and time() - other.stat().st_mtime > _UNUSED:
+                shutil.rmtree(other, ignore_errors=True)
 
 
 FOLDER = _folder()

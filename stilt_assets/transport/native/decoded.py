@@ -1,8 +1,8 @@
 """
 Where is the decoded meteorology of an aggregate, and who makes it?
 
-One file beside the aggregate, named by the aggregate's sha256 and this code: one process makes it, whole or not at
-all, while others wait; all map the same memory, which they cannot write.
+One file beside the aggregate, named by the sha256s of the aggregate and of the sources that decode: one process makes
+it, whole or not at all, while others wait; all map the same memory, which they cannot write.
 """
 
 import fcntl
@@ -11,6 +11,8 @@ import json
 import mmap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,8 @@ from stilt_assets.transport.native.fields import TERRAIN, fields_of
 from stilt_assets.transport.native.geometry import projection_of
 from stilt_assets.transport.native.layout import LEAST_MIXED_LAYER, LEVELS, TURBULENCE, WIND, Decoded
 
-CODE = "2"
+CODE = "2"  # of what is decoded
+_SOURCES = ("column", "decode", "decoded", "fields", "geometry", "layout", "stability")
 _PAGE = 4096
 _ARRAYS = ("wind", "pressure", "turbulence", "extra", "mixed_layer", "terrain")
 
@@ -58,7 +61,13 @@ def opened(aggregate: Path) -> Decoded:
 def _place(aggregate: Path) -> Path:
     with aggregate.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    return aggregate.with_name(f"{aggregate.name}.{digest}.decoded-{CODE}")
+    return aggregate.with_name(f"{aggregate.name}.{digest}.decoded-{_digest_of_sources()}")
+
+
+@cache
+def _digest_of_sources() -> str:
+    sources = b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in _SOURCES)
+    return hashlib.sha256(sources + version("arlmet").encode()).hexdigest()[:12]
 
 
 @contextmanager

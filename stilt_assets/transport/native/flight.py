@@ -21,6 +21,7 @@ from stilt_assets.transport.native.compiled import compiled
 from stilt_assets.transport.native.draws import slab_height
 from stilt_assets.transport.native.engine import Flight, Met, fly_minute, new_flight, start
 from stilt_assets.transport.native.gridding import Floats, crosses, gridded
+from stilt_assets.transport.native.layout import LID
 from stilt_assets.transport.native.log import (
     UNBOUNDED,
     Ends,
@@ -153,6 +154,9 @@ def _released(course: Course) -> Flight:
     if not start_all(met, flight, seed, column, release):
         place = f"{receptor.longitude:.4f} E, {receptor.latitude:.4f} N"
         raise TransportError("outside_meteorology", f"{place} lies outside the meteorology's {met.nx}x{met.ny} cells")
+    if flight.zeta.max() >= LID:
+        above = f"the column's top, {receptor.top:g} m above ground, lies above the model's {LID:g} m above sea level"
+        raise TransportError("above_meteorology", f"{above}; lower `simulation.top`")
     return flight
 
 

@@ -29,7 +29,7 @@ from stilt_assets.transport.native.gridding import gridded, kept_rows
 from stilt_assets.transport.native.log import EXTRA, UNBOUNDED, kept_of
 
 CODE = "2"  # of what moves particles
-GRIDDING = "1"  # of what makes cells of them
+GRIDDING = "native-1"  # of what makes cells of them
 
 
 class Native:

@@ -1,0 +1,45 @@
+"""What becomes of receptors that are points, at the ground or too high for the model?"""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from made_weather import lambert
+
+from stilt_assets.errors import TransportError
+from stilt_assets.grid import Grid
+from stilt_assets.meteorology.proof import Edges
+from stilt_assets.receptor import Kernel, Receptor
+from stilt_assets.simulation import Flown, Limits, Simulation
+from stilt_assets.transport.native.flight import Course, fly
+from stilt_assets.transport.native.geometry import to_degrees
+from tests.made_air import FIRST, NX, NY, made_air
+
+KERNEL = Kernel(np.array([np.nan]), np.array([0.8]), np.nan)
+COUNT = 40
+
+
+def flown(bottom: float, top: float) -> Flown:
+    met = made_air(wind=(0.05, -0.03, 0.0), mixed_layer=600.0, sigma=0.3)
+    lon, lat = to_degrees(20.0, 14.0, met.projection)
+    receptor = Receptor(0, datetime.fromtimestamp(60 * (FIRST + 120), UTC), lon, lat, bottom, top)
+    course = Course(met, receptor, Simulation("native", 1, COUNT, 3))
+    edges = Edges(lambert(NX, NY), (False, False, False, False), None)
+    return fly(course, KERNEL, Grid(-112.0, 39.4, -110.0, 40.7, 0.01), edges, "core", Limits(600.0))
+
+
+@pytest.mark.parametrize("height", [0.0, 35.0])
+def test_particles_of_a_point_start_there_and_count_alike(height):
+    found = flown(height, height)
+    assert found.ends["release_height"].tolist() == [height] * COUNT
+    assert found.ends["weight"] == pytest.approx(np.full(COUNT, 1 / COUNT))
+    felt = found.kept["foot"].astype(float).sum() / COUNT
+    assert felt > 0
+    assert np.sum(found.cells.foot) == pytest.approx(0.8 * felt, rel=1e-4)
+
+
+def test_a_column_that_is_higher_than_the_model_is_told_by_its_reason():
+    with pytest.raises(TransportError, match="26000 m above ground") as raised:
+        flown(0.0, 26_000.0)
+    assert raised.value.reason == "above_meteorology"
+    assert flown(0.0, 20_000.0).cells
