@@ -122,6 +122,17 @@ def test_a_point_is_released_at_its_height_and_a_column_up_to_its_top() -> None:
         assert set(zip(pixels["bottom"], pixels["top"], strict=True)) == {expected}
 
 
+def test_corners_of_a_point_are_those_of_its_cell_counter_clockwise() -> None:
+    first = points_at(target(), AT, 2500.0).pixels.iloc[0]
+    corners = zip(first["longitude_bounds"], first["latitude_bounds"], strict=True)
+    assert [(round(x, 6), round(y, 6)) for x, y in corners] == [
+        (-112.0, 40.4),
+        (-111.8, 40.4),
+        (-111.8, 40.6),
+        (-112.0, 40.6),
+    ]
+
+
 def test_nothing_was_measured() -> None:
     pixels = points_at(target(), AT, 2500.0).pixels
     assert pixels[["value", "uncertainty", "surface_pressure", "zenith"]].isna().all().all()

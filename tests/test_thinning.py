@@ -159,10 +159,17 @@ def test_a_pixel_alone_stays_what_it_was_to_the_last_bit() -> None:
             np.testing.assert_array_equal(now, before, err_msg=name)
 
 
-def test_small_groups_are_left_out_and_their_pixels_counted() -> None:
-    found = worth_running(block(), of_two(at_least=3))
-    assert len(found.pixels) == 1
-    assert found.dropped == {"outside_bounds": 5, "too_few_members": 2}
+@pytest.mark.parametrize(
+    ("at_least", "kept", "lost"), [(2, 2, {}), (3, 1, {"too_few_members": 2}), (4, 1, {"too_few_members": 2})]
+)
+def test_small_groups_are_left_out_and_their_pixels_counted(at_least: int, kept: int, lost: dict) -> None:
+    """One group has four members, the other two."""
+    found = worth_running(block(), of_two(at_least=at_least))
+    assert len(found.pixels) == kept
+    assert found.dropped == {"outside_bounds": 5} | lost
+
+
+def test_where_all_groups_are_small_no_pixel_is_left() -> None:
     none = worth_running(block(), of_two(at_least=5))
     assert (len(none.pixels), none.dropped["too_few_members"]) == (0, 6)
 
