@@ -31,7 +31,10 @@ def as_pod(work: str, *, of_scene: bool = True) -> dict[str, Any]:
     """
     config = {
         "container_config": {"resources": TYPICAL[work].resources, "security_context": _SECURITY},
-        "pod_spec_config": {"automount_service_account_token": False, "restart_policy": "Never"},
+        "pod_spec_config": {
+            "automount_service_account_token": False,  # nosec B105: a switch, no token
+            "restart_policy": "Never",
+        },
         "job_spec_config": {
             "backoff_limit": 0,
             "ttl_seconds_after_finished": _KEPT,
