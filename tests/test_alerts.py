@@ -266,6 +266,11 @@ def test_the_address_is_a_secret(there: Receiver, monkeypatch: pytest.MonkeyPatc
         answer = hook.post(Alert("a", "failed", "something"))
         assert "s3cr3t" not in answer.line + repr(hook) + str(hook)
         assert "127.0.0.1" in answer.line
+    nobody = Webhook("http://127.0.0.1:9/services/T000/B000/s3cr3t")  # the library's own message would name the path
+    assert (
+        nobody.post(Alert("a", "failed", "something")).line
+        == "the webhook at 127.0.0.1 does not answer (ConnectionError)"
+    )
 
 
 @pytest.mark.parametrize("url", ["hooks.example.org/x", "ftp://host/s3cr3t", "https://", "http://host:port/s3cr3t"])
