@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import dagster as dg
 import pytest
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
-from dagster._core.test_utils import create_run_for_test
+from dagster._core.test_utils import create_run_for_test, freeze_time
 from place import KEY, Place
 from receiver import Receiver, receiving
 
@@ -265,6 +266,11 @@ def test_the_address_is_a_secret(there: Receiver, monkeypatch: pytest.MonkeyPatc
         answer = hook.post(Alert("a", "failed", "something"))
         assert "s3cr3t" not in answer.line + repr(hook) + str(hook)
         assert "127.0.0.1" in answer.line
+    nobody = Webhook("http://127.0.0.1:9/services/T000/B000/s3cr3t")  # the library's own message would name the path
+    assert (
+        nobody.post(Alert("a", "failed", "something")).line
+        == "the webhook at 127.0.0.1 does not answer (ConnectionError)"
+    )
 
 
 @pytest.mark.parametrize("url", ["hooks.example.org/x", "ftp://host/s3cr3t", "https://", "http://host:port/s3cr3t"])
@@ -405,9 +411,8 @@ def test_a_queue_in_which_something_ended_lately_moves(instance: dg.DagsterInsta
     waits(instance, dg.DagsterRunStatus.QUEUED, stilt_assets__origin="backfill")
     ended = instance.get_run_by_id(waits(instance, dg.DagsterRunStatus.STARTED, KEYS[9]))
     assert ended is not None
-    instance.report_run_canceled(ended)
-    wanted = AlertSettings(starting=0.001)  # pyright: ignore[reportCallIssue]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(alerts, "_wanted", lambda: wanted)
-        assert tick(instance, ahead=3.0) == "0 told, 0 wait"
-        assert tick(instance, ahead=60.0) == "1 told, 0 wait"
+    with freeze_time(datetime.now(UTC) + timedelta(hours=1)):
+        instance.report_run_canceled(ended)
+    assert tick(instance, ahead=1.5 * HOUR) == "0 told, 0 wait"
+    assert tick(instance, ahead=2.5 * HOUR) == "1 told, 0 wait"
+    assert there.texts[0].startswith("The queue stands")
