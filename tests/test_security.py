@@ -345,5 +345,5 @@ def test_what_is_fetched_lies_in_a_folder_of_ones_own_and_is_gone_afterwards(
 
 
 def test_no_temporary_file_has_a_name_that_others_can_guess() -> None:
-    guessed = re.compile(r"""["'](/tmp|/var/tmp|/dev/shm)|mktemp\(""")
+    guessed = re.compile(r"""["'](/tmp|/var/tmp|/dev/shm)/|mktemp\(""")
     assert [path.name for path in FILES if guessed.search(path.read_text())] == []
