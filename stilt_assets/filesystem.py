@@ -15,13 +15,16 @@ from stilt_assets.errors import UsageError
 from stilt_assets.faults import in_words, redacted
 from stilt_assets.settings import is_url
 
-_GCSFS = logging.getLogger("gcsfs")  # tells what it raises, with a traceback, and URLs as they are
+# They tell, with a traceback, what is raised as well or was tried again: gcsfs with URLs as they are, asyncio of a write
+# that a dropped connection left behind.
+_LOUD = tuple(map(logging.getLogger, ("gcsfs", "asyncio")))
 
 
 def opened(location: str, what: str) -> Any:
     """The fsspec file system of a location, which the error calls `what`. UsageError if there can be none."""
-    if location.startswith(("gs://", "gcs://")) and _GCSFS.level == logging.NOTSET:
-        _GCSFS.setLevel(logging.CRITICAL)
+    for logger in _LOUD if is_url(location) else ():
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.CRITICAL)
     try:
         with in_words(f"opening {what}", redacted(location)):
             return fsspec.core.url_to_fs(location, **options_of(location))[0]

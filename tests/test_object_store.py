@@ -332,12 +332,13 @@ except StoreError as error: print(error.reason, "|", error)
     assert done.stderr == ""
 
 
-def test_what_gcsfs_raises_it_does_not_tell_as_well() -> None:
-    program = """
+@pytest.mark.parametrize(("library", "scheme"), [("gcsfs", "gs"), ("asyncio", "s3")])
+def test_what_a_library_raises_it_does_not_tell_as_well(library: str, scheme: str) -> None:
+    program = f"""
 import contextlib, logging
 from stilt_assets.store import Store
-with contextlib.suppress(Exception): Store("gs://bucket/x").fs
-logging.getLogger("gcsfs").error("https://host/?token=secret")
+with contextlib.suppress(Exception): Store("{scheme}://bucket/x").fs
+logging.getLogger("{library}").error("https://host/?token=secret")
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stderr == ""
