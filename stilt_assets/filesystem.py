@@ -15,8 +15,8 @@ from stilt_assets.errors import UsageError
 from stilt_assets.faults import in_words, redacted
 from stilt_assets.settings import is_url
 
-# They tell, with a traceback, what is raised as well or was tried again: gcsfs with URLs as they are, asyncio of a write
-# that a dropped connection left behind.
+# They tell, with a traceback, what is raised as well or was tried again: gcsfs with URLs as they are, asyncio of writes
+# to a connection that is gone.
 _LOUD = tuple(map(logging.getLogger, ("gcsfs", "asyncio")))
 
 
