@@ -20,7 +20,6 @@ from numcodecs import BitRound
 from zarr.codecs import BloscCodec
 
 from stilt_assets import scratch
-from stilt_assets.arrays import read_array  # noqa: F401  who reads a Jacobian looks for it here
 from stilt_assets.footprint import UNITS
 from stilt_assets.grid import CRS
 from stilt_assets.matrix import EPOCH, HOUR, Layout, Rows, rows_of

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from stilt_assets.cost import Sample, Work
-from stilt_assets.errors import DamagedError, UsageError
+from stilt_assets.errors import DamagedError
 from stilt_assets.information import PER_HOUR
-from stilt_assets.scene import Recipe, Record, Scene, digest, load_records
+from stilt_assets.scene import Recipe, Record, digest, is_key, load_records
 from stilt_assets.simulation import Status
 from stilt_assets.store import Store
 from stilt_assets.table import read_outcomes_file
@@ -53,7 +53,7 @@ def past_of(store: Store) -> Past:
 
 
 def _that_ran(store: Store) -> Iterator[Record]:
-    keys = sorted(filter(_is_key, store.scene_names()), key=digest)[:_LOOKED_AT]
+    keys = sorted(filter(is_key, store.scene_names()), key=digest)[:_LOOKED_AT]
     found = 0
     for start in range(0, len(keys), _AT_ONCE):
         for record in load_records(store, keys[start : start + _AT_ONCE], sound_only=True):
@@ -62,14 +62,6 @@ def _that_ran(store: Store) -> Iterator[Record]:
                 yield record
         if found >= _SCENES:
             return
-
-
-def _is_key(name: str) -> bool:
-    try:
-        Scene.from_key(name)
-    except UsageError:
-        return False
-    return True
 
 
 def _ran(record: Record) -> str:

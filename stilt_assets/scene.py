@@ -51,6 +51,15 @@ class Scene:
         return cls(time, parts["instrument"], parts["target"])
 
 
+def is_key(name: str) -> bool:
+    """Whether a name is a scene's."""
+    try:
+        Scene.from_key(name)
+    except UsageError:
+        return False
+    return True
+
+
 def digest(*contents: bytes | str) -> str:
     """sha256 (hex) of contents, each with its length, so that no two sequences collide."""
     total = hashlib.sha256()

@@ -13,11 +13,11 @@ from itertools import islice
 from typing import Any
 
 from stilt_assets import arrivals
-from stilt_assets.errors import DamagedError, StoreError, UsageError
+from stilt_assets.errors import DamagedError, StoreError
 from stilt_assets.facts import HOUR, Facts, facts_of
 from stilt_assets.faults import steadily
 from stilt_assets.filesystem import opened
-from stilt_assets.scene import Scene, load_records
+from stilt_assets.scene import is_key, load_records
 from stilt_assets.settings import Settings, is_url
 from stilt_assets.store import Store
 from stilt_assets.table import read_outcomes_file
@@ -87,7 +87,7 @@ class Tally:
 
         StoreError if the store or the retrievals cannot be listed or read.
         """
-        names = [name for name in self.store.scene_names() if _is_key(name)]
+        names = [name for name in self.store.scene_names() if is_key(name)]
         self._forget_all_but(names)
         chosen = self._to_read(names, first)
         for record in load_records(self.store, chosen, sound_only=True):
@@ -209,14 +209,6 @@ class Tally:
             told = None
         self._times[location] = told.timestamp() if told else None
         return self._times[location]
-
-
-def _is_key(name: str) -> bool:
-    try:
-        Scene.from_key(name)
-    except UsageError:
-        return False
-    return True
 
 
 def _oldest(times: Iterable[float | None], now: float) -> Waiting:

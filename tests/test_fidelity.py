@@ -15,10 +15,11 @@ import stilt
 import yaml
 from stilt.transforms import AveragingKernel, PressureWeighting
 
+from stilt_assets.arrays import read_array
 from stilt_assets.catalog import register
 from stilt_assets.footprint import grid_particles
 from stilt_assets.grid import Grid
-from stilt_assets.jacobian import NAME, read_array
+from stilt_assets.jacobian import NAME
 from stilt_assets.meteorology import aggregate
 from stilt_assets.particles import column_weights, kept_form, releases_of
 from stilt_assets.receptor import Kernel, Receptor, kernels_from, receptors_from

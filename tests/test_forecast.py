@@ -12,12 +12,12 @@ from file_server import Mirror, file_server
 from place import KEY, Place
 
 from stilt_assets import faults
+from stilt_assets.arrays import read_array
 from stilt_assets.choosing import choose, due_for_analysis, superseded_meteorology
 from stilt_assets.definitions import defs
 from stilt_assets.defs.analysis import analysis_arrived
 from stilt_assets.difference import tell_difference
 from stilt_assets.errors import UsageError
-from stilt_assets.jacobian import read_array
 from stilt_assets.recipes import meteorology_recipe, pixels_recipe
 from stilt_assets.settings import load_settings
 from stilt_assets.shard import Footprints, make_footprints

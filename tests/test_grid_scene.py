@@ -14,10 +14,10 @@ import yaml
 from place import GRID, Place
 from typer.testing import CliRunner
 
+from stilt_assets.arrays import read_array
 from stilt_assets.catalog import coverage_of, register_grid
 from stilt_assets.cli import app
 from stilt_assets.errors import SettingsError, UnknownTargetError, UsageError
-from stilt_assets.jacobian import read_array
 from stilt_assets.particles import column_weights, releases_of
 from stilt_assets.receptor import Kernel
 from stilt_assets.recipes import desk_of, pixels_recipe

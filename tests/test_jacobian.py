@@ -15,8 +15,9 @@ import scipy.sparse
 import xarray as xr
 import zarr
 
+from stilt_assets.arrays import read_array
 from stilt_assets.grid import EARTH_RADIUS, Grid
-from stilt_assets.jacobian import NAME, Scenery, quantized, read_array, write_jacobian
+from stilt_assets.jacobian import NAME, Scenery, quantized, write_jacobian
 from stilt_assets.matrix import layout_of
 from stilt_assets.pack import Packs
 from stilt_assets.quality import few_pixels_lost, jacobian_is_physical

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from place import BOUNDS, GRID, KEY, Place, contents, leftovers
 
-from stilt_assets.jacobian import read_array
+from stilt_assets.arrays import read_array
 from stilt_assets.shard import make_footprints
 from stilt_assets.stages import make_meteorology, make_pixels
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from made_weather import longitudes, write_weather
 from place import GRID, KEY, Place, contents
 
+from stilt_assets.arrays import read_array
 from stilt_assets.errors import BusyError, DamagedError, DiskFullError
-from stilt_assets.jacobian import read_array
 from stilt_assets.shard import (
     Footprints,
     Shard,

@@ -12,8 +12,8 @@ import pytest
 import zarr
 from place import BOUNDS, GRID, KEY, Place, contents, leftovers
 
+from stilt_assets.arrays import read_array
 from stilt_assets.errors import BusyError, StoppedError, UsageError
-from stilt_assets.jacobian import read_array
 from stilt_assets.recipes import desk_of
 from stilt_assets.shard import make_footprints
 from stilt_assets.stages import make_jacobian, make_meteorology, make_pixels

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from place import BOUNDS, Place
 
+from stilt_assets.arrays import read_array
 from stilt_assets.errors import NoArchiveError, SettingsError
-from stilt_assets.jacobian import prior_term, read_array
+from stilt_assets.jacobian import prior_term
 from stilt_assets.particles import column_weights
 from stilt_assets.receptor import PIXELS, kernels_from, receptors_from, write_pixels
 from stilt_assets.retrieval import Retrieval, read_retrieval, worth_running
