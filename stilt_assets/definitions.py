@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 import dagster as dg
 
-from stilt_assets.defs import alerts, analysis, assets, checks, retention, retrievals, schedules, sensors
+from stilt_assets.defs import alerts, analysis, assets, checks, retention, retries, retrievals, schedules, sensors
 from stilt_assets.defs.resources import RunnerResource, SettingsResource, StoreResource
 from stilt_assets.errors import UsageError
 
@@ -52,7 +52,13 @@ defs = dg.Definitions(
     ],
     # For `dagster job launch`: the implicit job of all assets has no partitions in common.
     jobs=[dg.define_asset_job("scene", dg.AssetSelection.groups(assets.GROUP)), retention.prune],
-    sensors=[sensors.arrivals, sensors.days_to_scenes, analysis.analysis_arrived, alerts.alerts],
+    sensors=[
+        sensors.arrivals,
+        sensors.days_to_scenes,
+        analysis.analysis_arrived,
+        alerts.alerts,
+        retries.forgotten_retries,
+    ],
     schedules=[*schedules.grid_schedules(), retention.prune_daily],
     asset_checks=[
         checks.few_pixels_lost,

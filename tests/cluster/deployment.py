@@ -1,20 +1,16 @@
 """Dagster as it is deployed on a cluster, with its daemon's loops in the hands of the test."""
 
 import logging
-import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import yaml
-from dagster._core.remote_origin import InProcessCodeLocationOrigin
-from dagster._core.test_utils import InProcessTestWorkspaceLoadTarget, create_test_daemon_workspace_context
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from daemon import workspace_of
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._daemon.auto_run_reexecution.event_log_consumer import EventLogConsumerDaemon
 from dagster._daemon.backfill import execute_backfill_iteration
@@ -23,6 +19,7 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import Queued
 
 from cluster import Cluster
 from stilt_assets.defs import backfill
+from stilt_assets.defs.retries import remind
 
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 _LOG = logging.getLogger("test")
@@ -49,6 +46,7 @@ class Deployment:
             pass
         for _ in execute_run_monitoring_iteration(self.workspace, _LOG):
             pass
+        remind(self.instance, time.time() - 3600, time.time() - 5)
 
     def to_the_end(self, seconds: float = 500) -> list[dg.DagsterRun]:
         """Turn until no run is under way and none is to be retried; all runs, the first one first."""
@@ -93,14 +91,5 @@ def deployment(home: Path, cluster: Cluster, settings: Mapping[str, Any]) -> Ite
     whole = {**settings, "run_launcher": {**settings["run_launcher"], "config": config}}
     home.mkdir(parents=True, exist_ok=True)
     (home / "dagster.yaml").write_text(yaml.safe_dump(whole))
-    origin = InProcessCodeLocationOrigin(
-        LoadableTargetOrigin(executable_path=sys.executable, module_name="stilt_assets.definitions", attribute="defs"),
-        location_name="stilt_assets",
-    )
-    with ExitStack() as stack:
-        instance = stack.enter_context(dg.DagsterInstance.from_config(str(home)))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Dagster asks schedules for what it took away itself
-            context = create_test_daemon_workspace_context(InProcessTestWorkspaceLoadTarget(origin), instance)
-            workspace = stack.enter_context(context)
+    with dg.DagsterInstance.from_config(str(home)) as instance, workspace_of(instance) as workspace:
         yield Deployment(instance, workspace)
