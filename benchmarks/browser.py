@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -14,7 +15,8 @@ from pathlib import Path
 import aiohttp
 from backfill import cpu
 
-QUIET = 1.5  # s without a request under way after which a page is taken to be complete
+QUIET = 2.0  # s without a question that is new, after which a page is taken to be complete
+GIVEN_UP = 60.0  # s without an answer, after which what is looked for will not come
 _FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -32,7 +34,7 @@ class Visit:
     """What one page took, in s since its address was entered."""
 
     shown: float  # until what was looked for stood there
-    quiet: float  # until the last answer came that it asked for
+    complete: float  # until the last answer came that it asked for
     requests: int
     megabytes: float
     browser: float  # CPU s of the browser
@@ -42,34 +44,47 @@ class Visit:
     @property
     def line(self) -> str:
         return (
-            f"{self.shown:.1f} s, complete after {self.quiet:.1f} s; {self.requests} requests, "
+            f"{self.shown:.1f} s, complete after {self.complete:.1f} s; {self.requests} requests, "
             f"{self.megabytes:.1f} MB; CPU s: browser {self.browser:.1f}, web server {self.server:.1f}"
         )
 
 
 @dataclass
 class Tab:
-    """A page of a browser, as its debugging protocol lets one lead it."""
+    """A page of a browser, as its debugging protocol lets one lead it. It polls: what counts is what was new to it."""
 
     socket: aiohttp.ClientWebSocketResponse
     answers: dict[int, asyncio.Future] = field(default_factory=dict)
-    under_way: set[str] = field(default_factory=set)
     asked: int = 0
+    addresses: set[str] = field(default_factory=set)  # that it has asked for
+    waiting: dict[str, str] = field(default_factory=dict)  # by their numbers, what it asked for the first time
     requests: int = 0
     bytes: float = 0.0
-    last: float = 0.0  # moment at which the last request ended
+    last: float = 0.0  # moment at which such a question was answered last
+
+    def goes(self) -> None:
+        """It is about to show another page."""
+        self.addresses.clear()
+        self.waiting.clear()
+        self.requests, self.bytes, self.last = 0, 0.0, time.monotonic()
 
     async def listen(self) -> None:
         async for message in self.socket:
             told = json.loads(message.data)
             if "id" in told:
                 self.answers.pop(told["id"]).set_result(told.get("result", {}))
-            elif told["method"] == "Network.requestWillBeSent":
-                self.requests += told["params"]["requestId"] not in self.under_way
-                self.under_way.add(told["params"]["requestId"])
-            elif told["method"] in {"Network.loadingFinished", "Network.loadingFailed"}:
-                self.under_way.discard(told["params"]["requestId"])
-                self.bytes += told["params"].get("encodedDataLength", 0.0)
+            else:
+                self._note(told["method"], told["params"])
+
+    def _note(self, what: str, facts: dict) -> None:
+        if what == "Network.requestWillBeSent" and facts["request"]["url"] not in self.addresses:
+            self.addresses.add(facts["request"]["url"])
+            self.requests += 1
+            if facts["type"] in {"XHR", "Fetch"}:  # scripts of a worker end where nobody listens
+                self.waiting[facts["requestId"]] = facts["request"]["url"]
+        elif what in {"Network.loadingFinished", "Network.loadingFailed"}:
+            self.bytes += facts.get("encodedDataLength", 0.0)
+            if self.waiting.pop(facts["requestId"], None):
                 self.last = time.monotonic()
 
     async def ask(self, method: str, **params: object) -> dict:
@@ -96,8 +111,8 @@ async def _tab(profile: Path) -> AsyncIterator[tuple[Tab, int]]:
             await asyncio.sleep(0.1)
         port = place.read_text().split()[0]
         async with aiohttp.ClientSession() as session:
-            async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
-                (address,) = [each["webSocketDebuggerUrl"] for each in await answer.json() if each["type"] == "page"]
+            async with session.put(f"http://127.0.0.1:{port}/json/new?about:blank") as answer:
+                address = json.loads(await answer.text())["webSocketDebuggerUrl"]
             async with session.ws_connect(address, max_msg_size=0) as socket:
                 tab = Tab(socket)
                 listening = asyncio.create_task(tab.listen())
@@ -114,18 +129,19 @@ async def _tab(profile: Path) -> AsyncIterator[tuple[Tab, int]]:
 
 async def _visit(tab: Tab, browser: int, server: int, url: str, wanted: str, patience: float) -> Visit:
     before = (cpu(browser), cpu(server))
-    tab.under_way.clear()
-    tab.requests, tab.bytes, tab.last = 0, 0.0, time.monotonic()
-    start, shown, text = time.monotonic(), None, ""
+    tab.goes()
+    start, shown, text = tab.last, None, ""
     await tab.ask("Page.navigate", url=url)
     while time.monotonic() - start < patience:
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.2)
         text = await tab.text()
         if shown is None and wanted in text:
             shown = time.monotonic() - start
-        if shown is not None and not tab.under_way and time.monotonic() - tab.last > QUIET:
+        if time.monotonic() - tab.last > (GIVEN_UP if tab.waiting or shown is None else QUIET):
             break
     used = (cpu(browser) - before[0], cpu(server) - before[1])
+    for address in tab.waiting.values():
+        print(f"no answer: {address}", file=sys.stderr)
     return Visit(float("nan") if shown is None else shown, tab.last - start, tab.requests, tab.bytes / 1e6, *used, text)
 
 

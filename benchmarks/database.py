@@ -199,9 +199,9 @@ PAGE = QUERIES | {
 }
 PAGES = {  # what stands there once it is of use
     "list of runs": ("runs", "Success"),
-    "asset": ("assets/jacobian", "Latest materialization"),
+    "asset": ("assets/jacobian", "Materialize"),
     "partitions of an asset": ("assets/jacobian?view=partitions", "tropomi_slc"),
-    "graph of all assets": ("asset-groups", "footprints"),
+    "graph of all assets": ("asset-groups", "Materialize all"),
 }
 
 
