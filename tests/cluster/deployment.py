@@ -70,8 +70,9 @@ class Deployment:
 
 
 def _comes_again(run: dg.DagsterRun, runs: list[dg.DagsterRun]) -> bool:
-    again = run.tags.get("dagster/will_retry") == "true"
-    return again and run.run_id not in {other.parent_run_id for other in runs}
+    """Whether a run that ended is repeated, as far as one knows: the tag that says so comes after its status."""
+    over = run.status != dg.DagsterRunStatus.FAILURE or run.tags.get("dagster/will_retry") == "false"
+    return not over and run.run_id not in {other.parent_run_id for other in runs}
 
 
 def _words(entry: Any) -> str:
