@@ -59,8 +59,8 @@ _THE_TABLE = (
     _pixel("crashed", "`hycs_std` ended by a fault of its own", "look at the message in `outcomes/`", "developer"),
     _pixel("ended_early", "the particles stop before the run's end", "look at the meteorology's hours"),
     _pixel("no_particles", "`hycs_std` wrote no particles", "look at the meteorology's levels"),
-    _pixel("unreadable_particles", "what `hycs_std` wrote cannot be: no numbers, no ways", "report it", "developer"),
     _pixel("no_pressure_profile", "the particles show no pressure that falls with height", "report it", "developer"),
+    _again("unreadable_particles", Remedy.retry, "what `hycs_std` wrote cannot be", "report it", "developer"),
     _again("incomplete", Remedy.retry, "`hycs_std` ended without saying that it was done", "run again"),
     _again("killed", Remedy.retry_larger, "the system ended the pixel's process", "look at the machine's log"),
     _again(

@@ -45,7 +45,7 @@ def test_the_graph_is_the_one_we_drew() -> None:
     blocking = {key.to_user_string(): graph.get(key).blocking for key in graph.asset_check_keys}
     assert blocking == {
         "footprints:few_pixels_lost": True,
-        "jacobian:jacobian_is_physical": False,
+        "jacobian:jacobian_is_physical": True,
         "jacobian:no_gaps": False,
         "footprints:crop_was_large_enough": False,
         "footprints:native_agrees_with_hysplit": False,

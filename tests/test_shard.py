@@ -15,7 +15,7 @@ from made_weather import longitudes, write_weather
 from place import GRID, KEY, Place, contents
 
 from stilt_assets.arrays import read_array
-from stilt_assets.errors import BusyError, DamagedError, DiskFullError
+from stilt_assets.errors import BusyError, DamagedError, DiskFullError, UsageError
 from stilt_assets.shard import (
     Footprints,
     Shard,
@@ -88,6 +88,12 @@ def test_each_pack_is_in_exactly_one_shard(packs: set[int], at_most: int) -> Non
     taken = [number for shard in shards for number in sorted(packs) if shard.first <= number <= shard.last]
     assert taken == sorted(packs)
     assert [Shard.from_name(shard.name) for shard in shards] == shards
+
+
+@pytest.mark.parametrize("name", ["", "packs_1", "packs_a_to_b", "packs_0_to_1_2", "packs_-1_to_2", "packs_0_to_1\n"])
+def test_what_names_no_packs_is_told(name: str) -> None:
+    with pytest.raises(UsageError, match="names no packs; it must be such as packs_0_to_12"):
+        Shard.from_name(name)
 
 
 def test_shards_in_any_order_make_the_same_jacobian(place: Place, peace: dict[str, bytes]) -> None:

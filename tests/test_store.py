@@ -18,6 +18,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from stilt_assets import bucket
 from stilt_assets.errors import DamagedError, DiskFullError, StoreError, UsageError
 from stilt_assets.store import Store, open_store
 
@@ -342,6 +343,18 @@ def test_a_store_that_other_machines_see_lends_copies(
         assert first.read_bytes() == content
     assert not first.exists()
     assert disk.read(path) == content
+
+
+def test_an_answer_that_is_too_short_is_no_part_of_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stilt_assets.bucket.PART", 1000)
+
+    class Short:
+        def cat_file(self, _: str, start: int, end: int) -> bytes:
+            return bytes(end - start)[: 900 if start == 1000 else None]
+
+    with pytest.raises(StoreError, match="900 of 1000 bytes from byte 1000 on") as caught:
+        bucket.fetch(Short(), "gs://b/aggregate.arl", 2500, tmp_path / "copy")
+    assert caught.value.reason == "unreachable"
 
 
 def test_a_file_that_cannot_be_fetched_is_told(cloud: Store) -> None:
