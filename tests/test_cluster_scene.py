@@ -181,6 +181,7 @@ def test_whatever_becomes_of_the_pods_of_steps_the_jacobian_is_the_undisturbed_o
         PodFault("Preempted", re.escape(second), after="1 of 4 pixels"),
         PodFault("ErrImagePull", re.escape(third)),
         PodFault("Unschedulable", "footprints.guard"),
+        PodFault("CreateContainerConfigError", "footprints.widen"),
         PodFault("Killed", "footprints_few_pixels_lost"),
         PodFault("Evicted", "jacobian"),
     )
@@ -196,6 +197,7 @@ def test_whatever_becomes_of_the_pods_of_steps_the_jacobian_is_the_undisturbed_o
             second: {"pod_lost"},
             third: {"no_image"},
             "footprints.guard": {"not_scheduled"},
+            "footprints.widen": {"no_start"},
             "footprints_few_pixels_lost": {"pod_lost"},
             "jacobian": {"pod_lost"},
         }

@@ -1,5 +1,6 @@
 """How does a pod run as a real container? By podman and runc, of our image, as its manifest says."""
 
+import json
 import os
 import shutil
 import signal
@@ -9,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cluster.container import Room, variables, words_of
+from cluster.container import Room, variables
 from cluster.node import Node
 from cluster.objects import Object
 from cluster.processes import Process
@@ -46,9 +47,10 @@ class Container(Process):
 
     def send(self, number: int) -> None:
         """A signal to its first process; SIGKILL ends all of them."""
-        if not self.ended.is_set():
-            words = [*_ENGINE, "kill", "--signal", signal.Signals(number).name, self.name]
-            subprocess.run(words, capture_output=True, check=False)
+        words = [*_ENGINE, "kill", "--signal", signal.Signals(number).name, self.name]
+        while subprocess.run(words, capture_output=True, check=False).returncode:  # it has not begun, or it has ended
+            if self.ended.wait(0.2):
+                return
 
 
 class ContainerNode(Node):
@@ -103,10 +105,15 @@ class ContainerNode(Node):
             *_memory(container),
             *(word for volume in volumes for word in ("--volume", volume)),
             *(word for name, value in variables(pod, self.objects) for word in ("--env", f"{name}={value}")),
-            IMAGE,
-            *words_of(container),
+            *_command(container),
         ]
         return f"{name}-{number}", words
+
+
+def _command(container: Object) -> list[str]:
+    """A `command` stands in the place of the image's own entry point; `args` are given to it."""
+    command = container.get("command")
+    return [*(("--entrypoint", json.dumps(command)) if command else ()), IMAGE, *(container.get("args") or [])]
 
 
 def _safety(context: Mapping[str, Any]) -> list[str]:

@@ -80,6 +80,8 @@ class Kubelet:
         elif fault and fault.fate == "ErrImagePull":
             image = pod["spec"]["containers"][0]["image"]
             self._waits(pod, "ErrImagePull", f'failed to pull image "{image}": not found')
+        elif fault and fault.fate == "CreateContainerConfigError":
+            self._waits(pod, fault.fate, 'secret "database" not found')
         else:
             process = self._start(pod)
         if process is None:  # it stays as it is until somebody takes it away
