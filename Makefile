@@ -53,7 +53,7 @@ slurm-test: $(STAMP) ## a scene through a real Slurm of one node; as root, with 
 	$(BIN)/python -m pytest -p no:cacheprovider --no-cov tests/slurm/on_a_node.py $(ARGS)
 
 bench: $(STAMP) ## time one scene, and native against hycs_std
-	$(BIN)/python benchmarks/native.py
+	PYTHONPATH=tests $(BIN)/python benchmarks/native.py
 	$(BIN)/python benchmarks/scene.py $(ARGS)
 
 ui: export STILT_ASSETS_CONFIG ?= $(CURDIR)/demo/settings.yaml
