@@ -43,6 +43,26 @@ What the numbers hold:
   0.1 m2 s-2 squared; both were asked for in made-up weather (`falling`).
 - `hycs_std` prints sigma_w in steps of 0.001 m s-1, and near-field corrections are made of what is printed. `native`
   rounds it likewise: in still nights that is up to 2 % of a minute's influence at 6 m above the ground.
+- A minute is one step however strong the wind is: `hycs_std` does not split it at 0.75 of a cell, as its setting
+  `tratio` would have it. It was asked with winds of 1.0 to 1.8 cells a minute (`gale.py`), where two steps would end
+  some 200 m from where it ends, each minute; one step ends where it does, to the last digit printed.
+- A release above the meteorology's own levels is taken up to the second of the model's levels that those do not reach,
+  as by `hycs_std`, and refused above (`above_meteorology`). Both look at one column for it, the south-western one; in a
+  large box `hycs_std` reads a part of it only, whose corner is another.
+
+What it was asked about, and what not:
+
+| | points | ensembles |
+|---|---|---|
+| HRRR, a day in May, 18 to 05 local | hrrr | 24 releases |
+| midday, deep mixing | midday | noon |
+| winter, snow-cold ground | winter, falling | winter |
+| strong wind | storm; gale: trajectories and clouds | gale, up to 0.7 cell a minute |
+| steep ground | steep, hybrid_steep | hills |
+| sigma levels without pressure fields | no_pressure | none |
+| hybrid levels | hybrid, hybrid_steep | none: `auto` takes `hysplit` |
+| pressure levels; grids in degrees, Mercator or polar; no USTR, SHTF, RGHS or SPHU | none: refused | none |
+| real files of winter, midday or another model | none | none |
 
 """
 NOTHING = "**nothing**"

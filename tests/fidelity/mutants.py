@@ -19,12 +19,12 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).resolve().parents[2]
 NATIVE = "stilt_assets/transport/native"
 CASES = 12  # of the ensembles that a mutant is measured with
-_ENGINE, _DECODED, _MOTION = (
-    "tests/test_native_engine.py",
-    "tests/test_native_decoded.py",
-    "tests/fidelity/test_motion.py",
-)
-_POINTS, _GALE = "tests/fidelity/test_pointwise.py", "tests/fidelity/test_gale.py"
+_ENGINE = "tests/test_native_engine.py"
+_DECODED = "tests/test_native_decoded.py"
+_FLIGHT = "tests/test_native_flight.py"
+_MOTION = "tests/fidelity/test_motion.py"
+_POINTS = "tests/fidelity/test_pointwise.py"
+_GALE = "tests/fidelity/test_gale.py"
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,14 @@ MUTANTS = (
         "    return x - 0.5 * (u + u2), y - 0.5 * (v + v2), abs(zeta - 0.5 * (w + w2))",
         _GALE,
         "without_turbulence",
+    ),
+    Mutant(
+        "a release may be as high as the model's lid",
+        "flight.py",
+        "    if top >= limit:",
+        "    if top >= LID:",
+        _FLIGHT,
+        "own_levels",
     ),
 )
 
