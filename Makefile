@@ -56,7 +56,7 @@ cluster-test: $(STAMP) ## a scene on a real Kubernetes API server; needs the pro
 	$(BIN)/python -m pytest -p no:cacheprovider --no-cov tests/cluster/on_an_api_server.py $(ARGS)
 
 bench: $(STAMP) ## time one scene, and native against hycs_std
-	$(BIN)/python benchmarks/native.py
+	PYTHONPATH=tests $(BIN)/python benchmarks/native.py
 	$(BIN)/python benchmarks/scene.py $(ARGS)
 
 ui: export STILT_ASSETS_CONFIG ?= $(CURDIR)/demo/settings.yaml
