@@ -98,7 +98,7 @@ def tree(pid: int) -> set[int]:
             fields = path.read_text().rsplit(")", 1)[1].split()
         except OSError:
             continue
-        if int(fields[1]) in found or os.getpgid(int(path.parent.name)) == pid:
+        if int(fields[1]) in found or int(fields[2]) == pid:  # its parent; its group
             found.add(int(path.parent.name))
     return found
 

@@ -2,22 +2,27 @@
 What do scenes cost Dagster's database, and what does it answer when it holds many?
 
 A scene is really run once, on a Postgres of its own that vanishes: its rows, bytes and writes are counted. The rows of
-thousands of runs are copies of that one's, made by the database. Then the sensors, the web page and the job that
-forgets are timed on them. Dollars and bytes of the store are `stilt-assets preview`'s business.
+thousands of runs are copies of that one's, made by the database. Then the sensors, the queries of the web page, its
+pages in a real browser (chromium, if there is one) and the job that forgets are timed on them. Dollars and bytes of the
+store are `stilt-assets preview`'s business.
 
     PYTHONPATH=tests python benchmarks/database.py [--runs 1000 10000] [--partitions 10000 50000] [--no-page]
+
+Each line is printed as soon as it is known: what was stopped half way has measured the first half.
 """
 
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -89,7 +94,9 @@ def written(server: Postgres) -> dict[str, int]:
     names = ("xact_commit", "tup_inserted", "tup_updated", "sessions")
     counts = server.ask(f"SELECT {', '.join(names)} FROM pg_stat_database WHERE datname = current_database()")[0]
     bytes_of_log = server.ask("SELECT pg_current_wal_lsn() - '0/0'")[0][0]
-    return {**dict(zip(names, counts, strict=True)), "bytes of the write-ahead log": int(bytes_of_log)}
+    writers = server.ask("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")[0][0]  # only writers have one
+    others = {"transactions that wrote": writers, "bytes of the write-ahead log": int(bytes_of_log)}
+    return dict(zip(names, counts, strict=True)) | others
 
 
 def sizes(server: Postgres) -> dict[str, tuple[int, int]]:
@@ -190,21 +197,51 @@ PAGE = QUERIES | {
     "web page: the scenes' keys": """{assetNodeOrError(assetKey: {path: ["jacobian"]}) {... on AssetNode {
         partitionKeysByDimension {partitionKeys}}}}""",
 }
+PAGES = {  # what stands there once it is of use
+    "list of runs": ("runs", "Success"),
+    "asset": ("assets/jacobian", "Materialize"),
+    "partitions of an asset": ("assets/jacobian?view=partitions", "tropomi_slc"),
+    "graph of all assets": ("asset-groups", "Materialize all"),
+}
 
 
-def page(place: Place, folder: Path) -> None:
-    """The queries that the web page asks, the first time and again."""
+@dataclass(frozen=True)
+class Web:
+    """A web server that runs."""
+
+    port: int
+    pid: int
+
+
+@contextmanager
+def web_server(place: Place, folder: Path) -> Iterator[Web]:
     env, port = place.environment() | dict(os.environ) | {"STILT_ASSETS_CONFIG": str(place.config)}, free_port()
     words = ["dagster-webserver", "-w", str(ROOT / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)]
     with process(words, folder / "webserver.log", env, ROOT) as pid:
         wait_for(port)
-        for what, query in PAGE.items():
-            told = []
-            for _ in range(2):
-                before = cpu(pid)
-                took, _, answer = timed(lambda query=query: _asked(port, query))
-                told.append(f"{took:.2f} s ({cpu(pid) - before:.2f} CPU s)")
-            line(what, f"{told[0]}, again {told[1]}; {len(str(answer)):,} bytes")
+        yield Web(port, pid)
+
+
+def queries(web: Web) -> None:
+    """What the web page asks, the first time and again."""
+    for what, query in PAGE.items():
+        told = []
+        for _ in range(2):
+            before = cpu(web.pid)
+            took, _, answer = timed(lambda query=query: _asked(web.port, query))
+            told.append(f"{took:.2f} s ({cpu(web.pid) - before:.2f} CPU s)")
+        line(what, f"{told[0]}, again {told[1]}; {len(str(answer)):,} bytes")
+
+
+def pages(web: Web) -> None:
+    """What a person waits for; the first page brings the program of all others."""
+    from browser import visits
+
+    addresses = [(f"http://127.0.0.1:{web.port}/{path}", wanted) for path, wanted in PAGES.values()]
+    for what, visit in zip(PAGES, visits(addresses, web.pid), strict=True):
+        line(f"in a browser: {what}", visit.line)
+        if os.environ.get("SHOW_PAGES"):
+            print(visit.text, file=sys.stderr)
 
 
 def _asked(port: int, query: str) -> str:
@@ -231,28 +268,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, nargs="+", default=[1_000, 10_000])
     parser.add_argument("--partitions", type=int, nargs="+", default=[10_000, 50_000])
-    parser.add_argument("--no-page", action="store_true", help="leave the web page out, which takes a minute")
+    parser.add_argument("--no-page", action="store_true", help="leave the web page out, which takes some minutes")
     given = parser.parse_args()
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    with tempfile.TemporaryDirectory(prefix="database-") as name, postgres() as server:
+    with tempfile.TemporaryDirectory(prefix="database-") as name, postgres() as server, ExitStack() as stack:
         place = Place(Path(name) / "place", ROOT.parent / "shared")
         os.environ["STILT_ASSETS_CONFIG"] = str(place.config)
-        with home(Path(name) / "home", server) as instance:
-            commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True)
-            print(f"commit {commit.strip()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.0f}")
-            template = a_scene(place, server, instance)
-            for number in given.runs:
-                fill(server, template, instance, number)
-                growth(server, number)
+        instance = stack.enter_context(home(Path(name) / "home", server))
+        commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True)
+        print(f"{datetime.now(UTC):%Y-%m-%d}, commit {commit.strip()}, {os.cpu_count()} cores, {load()}", flush=True)
+        template = a_scene(place, server, instance)
+        web = None if given.no_page else stack.enter_context(web_server(place, Path(name)))
+        for number in given.runs:
+            took, _, _ = timed(lambda number=number: fill(server, template, instance, number))
+            growth(server, number)
+            print(f"\n| {number:,} runs, copied in {took:.0f} s; {load()} | took |\n|---|---|")
             capacity(instance)
-            for number in given.partitions:
-                partitions(instance, number)
-                print(f"\n## {number:,} partitions, {given.runs[-1]:,} runs\n\n| what | took |\n|---|---|")
-                ticks(place, instance)
-                if not given.no_page:
-                    page(place, Path(name))
-            print("\n## Forgetting\n\n| what | took |\n|---|---|")
-            forgetting(server, instance, given.runs[-1])
+            ticks(place, instance)
+            if web:
+                queries(web)
+        for number in given.partitions:
+            partitions(instance, number)
+            print(f"\n## {number:,} partitions, {given.runs[-1]:,} runs\n\n| {load()} | took |\n|---|---|")
+            ticks(place, instance)
+            if web:
+                queries(web)
+            if web and shutil.which("chromium"):
+                pages(web)
+        print(f"\n## Forgetting\n\n| {load()} | took |\n|---|---|")
+        forgetting(server, instance, given.runs[-1])
+
+
+def load() -> str:
+    """How many processes want the cores: what takes long on a busy machine is not slow."""
+    return f"load {os.getloadavg()[0]:.0f}"
 
 
 if __name__ == "__main__":

@@ -101,10 +101,12 @@ def _of_grid(name: str, at: list[datetime], days: Wanted | None, settings: Setti
 
 def _found(file: str, settings: Settings) -> str:
     """A file as it is named, or of that name where retrievals arrive."""
-    if is_url(file) or is_url(settings.retrievals) or Path(file).exists():
+    from stilt_assets.arrivals import again
+
+    if is_url(file) or Path(file).exists():
         return file
-    arrived = Path(settings.retrievals) / file
-    return str(arrived) if arrived.exists() else file
+    arrived = f"{settings.retrievals.rstrip('/')}/{file}"
+    return arrived if again(arrived) else file
 
 
 @app.command("list")
