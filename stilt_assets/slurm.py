@@ -37,7 +37,15 @@ _TIMEOUT = 120.0  # s that a command of Slurm may take
 _AWAY = 1800.0  # s that Slurm may give no answer: a controller is restarted or moved in less
 _GLANCE = 0.2  # s between looks at whether to stop
 # Why a task waits that will never start; one that a person holds may.
-_STUCK = ("held requeued", "requeued held", "BadConstraints", "PartitionTimeLimit", "InvalidAccount", "InvalidQOS")
+_STUCK = (
+    "held requeued",
+    "requeued held",
+    "BadConstraints",
+    "PartitionConfig",
+    "PartitionTimeLimit",
+    "InvalidAccount",
+    "InvalidQOS",
+)
 _LINE = 300  # characters of a log
 
 
@@ -83,6 +91,7 @@ class _Watch:
         self.members = _members(self.made, shard)
         self.name = name_of(self.made)
         self.folder = Path(chosen.logs)
+        self.why: set[str] = set()  # states of the jobs when they were looked at last
 
     def to_the_end(self) -> None:
         """Submit, wait and look what is left, until nothing is."""
@@ -147,7 +156,15 @@ class _Watch:
                 raise SlurmError(f"a job of {self.name} will never start: {stuck[0]}", "slurm_refused")
             if not waiting:
                 return
+            self._say_why_none_runs(waiting)
             self._progress(len(self.desk.store.packs(self.made.packs.footprints, "outcomes")))
+
+    def _say_why_none_runs(self, waiting: Sequence[str]) -> None:
+        """Once for each reason, where every job waits."""
+        why = {line.split(" ", 1)[1] for line in waiting}
+        if why != self.why and all(each.startswith("PENDING") for each in why):
+            _log.warning("jobs %s wait: %s", self.name, ", ".join(sorted(why)))
+        self.why = why
 
     def _pause(self) -> None:
         end = monotonic() + self.chosen.look

@@ -184,6 +184,7 @@ def test_jobs_that_end_in_vain_are_given_up_with_the_last_line_of_their_log(plac
     [
         ({"refuse": "sbatch: error: invalid partition specified: nowhere"}, "invalid partition", "slurm_refused"),
         ({"stuck": "launch failed requeued held"}, "will never start: 1_0 PENDING launch failed", "slurm_refused"),
+        ({"stuck": "PartitionConfig"}, "will never start: 1_0 PENDING PartitionConfig", "slurm_refused"),
     ],
 )
 def test_what_can_never_run_is_told_and_cancelled(
@@ -208,6 +209,15 @@ def test_a_controller_that_is_away_for_a_while_is_asked_again(place: Place, stub
     with pytest.raises(SlurmError, match="ended 1 times"):
         slurm(place, setup=["sleep 2", "exit 7"], attempts=1).run(place.desk(), Shard(0, 4))
     assert (stub.folder / "away").read_text() == "0"
+
+
+def test_why_jobs_wait_is_said_once(place: Place, stub: Stub, caplog: pytest.LogCaptureFixture) -> None:
+    planned(place)
+    (stub.folder / "stuck").write_text("Priority")
+    with pytest.raises(SlurmError, match="ended 1 times"):
+        slurm(place, setup=["sleep 1", "exit 7"], attempts=1).run(place.desk(), Shard(0, 4))
+    (line,) = (line for line in caplog.messages if "wait" in line)
+    assert line.endswith("wait: PENDING Priority")
 
 
 def test_without_slurm_the_run_says_where_to_start_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
