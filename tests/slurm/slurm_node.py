@@ -1,4 +1,9 @@
-"""A Slurm of one node on this machine: its own munge, controller and node daemon, folders and ports; needs root."""
+"""
+A Slurm of one node on this machine: its own munge, controller and node daemon, folders and ports; needs root.
+
+All is as Slurm has it unless somebody says otherwise, but that a job which is queued again waits 15 s and not 120
+(`cred_expire`), that the queue is looked at every second, and that a node is missed after 10 s.
+"""
 
 import getpass
 import os
@@ -19,7 +24,7 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=15
 CryptoType=crypto/munge
 SlurmUser={user}
 SlurmdUser={user}
@@ -42,7 +47,7 @@ AccountingStorageType=accounting_storage/none
 MpiDefault=none
 ReturnToService=2
 SlurmdTimeout=10
-KillWait=5
+KillWait=30
 MinJobAge=60
 JobRequeue=1
 OverTimeLimit=0
