@@ -17,6 +17,7 @@ class Remedy(StrEnum):
     skip = "skip the pixel"
     repeat = "stop; Dagster repeats the step"
     remake = "stop; the next run makes it anew"
+    go_on = "stop; the next run goes on"
     stop = "stop the scene"
 
 
@@ -71,7 +72,7 @@ _THE_TABLE = (
     Reason("disk_full", True, Remedy.repeat, "a disk has no room left", "free some space", "operator"),
     Reason("workers_killed", True, Remedy.repeat, "worker after worker was killed", "add memory", "operator"),
     Reason("busy", True, Remedy.repeat, "another process works on the same packs", "wait for it", "operator"),
-    Reason("stopped", True, Remedy.repeat, "somebody asked for a stop", "run again", "operator"),
+    Reason("stopped", True, Remedy.go_on, "somebody asked for a stop", "run again", "operator"),
     _stop("cannot_execute", "`hycs_std` does not start on this machine", "use x86-64 Linux; install again", "operator"),
     _stop("over_budget", "the work needs more than the settings allow it", "raise the setting that is named"),
     _stop("over_limits", "the run would cost more than `limits` allow", "see `stilt-assets preview`; raise the limit"),

@@ -15,6 +15,7 @@ from cluster.rules import quantity
 from cluster.world import Release, Scene, World, in_peace, release_of, world_at
 from dagster._daemon.monitoring import run_monitoring
 from place import KEY
+from taxonomy import causes, seen
 
 from stilt_assets.pod import TYPICAL
 from stilt_assets.reasons import REASONS
@@ -163,10 +164,11 @@ def retries_of(scene: Scene, run: dg.DagsterRun) -> dict[str, set[str]]:
     """Reasons for which steps were tried again, by the step's key."""
     found: dict[str, set[str]] = {}
     for step, words in scene.dagster.said(run, dg.DagsterEventType.STEP_UP_FOR_RETRY):
-        found.setdefault(str(step), set()).update(name for name in REASONS if f"{name}: " in words)
+        found.setdefault(str(step), set()).update(seen(name) for name in REASONS if f"{name}: " in words)
     return found
 
 
+@causes("pod_lost", "pod_memory", "no_image", "no_start", "not_scheduled")
 def test_whatever_becomes_of_the_pods_of_steps_the_jacobian_is_the_undisturbed_one(
     world: World, peace: dict[str, bytes]
 ) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_weather import longitudes, write_weather
 from place import GRID, KEY, Place, contents
+from taxonomy import causes, seen
 
 from stilt_assets.arrays import read_array
 from stilt_assets.errors import BusyError, DamagedError, DiskFullError, UsageError
@@ -134,14 +135,16 @@ def last_pixel_of(place: Place, shard: Shard) -> int:
     return int(Footprints.of(place.desk()).cut()[shard.last][-1])
 
 
+@causes("busy")
 def test_two_processes_do_not_run_the_same_pack_at_once(place: Place) -> None:
     plan_footprints(prepared(place))
     desk = place.desk()
     held = Footprints.of(desk).packs.file(1, "outcomes")
     with desk.store.alone(held):
         run_shard(place.desk(), Shard(2, 4))
-        with pytest.raises(BusyError, match=r"another process works .*pack=00001"):
+        with pytest.raises(BusyError, match=r"another process works .*pack=00001") as caught:
             run_shard(place.desk(), Shard(0, 1))
+    assert seen(caught.value.reason) == "busy"
 
 
 @pytest.mark.parametrize("reason", ["timeout", "killed", "out_of_memory", "incomplete"])
