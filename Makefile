@@ -141,3 +141,4 @@ $(STAMP): $(BIN)/uv $(SOURCES)
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --no-build requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
+	@echo "installed in .venv; now: make demo"

@@ -68,6 +68,19 @@ def test_usage_errors_exit_with_2_and_one_line(place: Place) -> None:
     assert "No such option" in place.cli("run", "--fast", code=2).stderr
 
 
+def test_a_damaged_record_hides_no_other_scene(place: Place) -> None:
+    other = place.folder / "store/scenes/20190531T0958Z_tropomi_slc"
+    other.mkdir(parents=True)
+    (other / "scene.json").write_text('{"a":')
+    for words in (("status",), ("status", "--json")):
+        done = place.cli(*words, code=1)
+        assert KEY in done.stdout
+        (line,) = done.stderr.splitlines()
+        assert line == (
+            f"stilt-assets: {other}/scene.json is no scene.json; remove it and register the scene again (damaged)"
+        )
+
+
 def alone(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """A command in an empty home, with no settings."""
     command = [str(BIN / "stilt-assets"), *words]
@@ -208,7 +221,7 @@ def test_bad_input_gives_one_line_and_leaves_nothing_half_written(
     assert told[0] == said[-1]
     assert re.search(line, told[0]), told[0]
     failure = place.fails("run", KEY)
-    assert f"stilt-assets: {failure}" == told[0]
+    assert f"stilt-assets: {failure} ({failure.reason})" == told[0]
     seen(failure.reason)
     assert leftovers(place.folder / "store") == []
     assert not list(place.scene.glob("footprints-*"))
