@@ -48,13 +48,13 @@ class Deployment:
             pass
         remind(self.instance, time.time() - 3600, time.time() - 5)
 
-    def to_the_end(self, seconds: float = 500) -> list[dg.DagsterRun]:
+    def to_the_end(self, seconds: float = 1500) -> list[dg.DagsterRun]:
         """Turn until no run is under way and none is to be retried; all runs, the first one first."""
         return self.until(
             lambda runs: all(run.status in ENDED and not _comes_again(run, runs) for run in runs), seconds
         )
 
-    def until(self, seen: Callable[[list[dg.DagsterRun]], bool], seconds: float = 500) -> list[dg.DagsterRun]:
+    def until(self, seen: Callable[[list[dg.DagsterRun]], bool], seconds: float = 1500) -> list[dg.DagsterRun]:
         """Turn until the runs are as wanted."""
         end = time.monotonic() + seconds
         while not seen(runs := list(reversed(self.instance.get_runs()))):
