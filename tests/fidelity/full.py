@@ -60,7 +60,7 @@ What it was asked about, and what not:
 | strong wind | storm; gale: trajectories and clouds | gale, up to 0.7 cell a minute |
 | steep ground | steep, hybrid_steep | hills |
 | sigma levels without pressure fields | no_pressure | none |
-| hybrid levels | hybrid, hybrid_steep | none: `auto` takes `hysplit` |
+| hybrid levels | hybrid, hybrid_steep, hybrid_hung | none: `auto` takes `hysplit` |
 | pressure levels; grids in degrees, Mercator or polar; no USTR, SHTF, RGHS or SPHU | none: refused | none |
 | real files of winter, midday or another model | none | none |
 
