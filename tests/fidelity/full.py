@@ -22,9 +22,9 @@ HEAD = """# How faithful is `native`?
 Measured against `hycs_std` v5.1.0 by `make fidelity`, at commit {commit} on {day}. `transport: auto` takes `native` for
 HRRR while all of it is green, and `hysplit` for all other meteorology.
 
-Particles of 24 releases in HRRR files and 8 in made-up weather (noon, winter, gale, hills), none of which anything was
-tuned on; the trajectories are those of the gold file. The yardstick of C is `hycs_std`'s own noise: 4 seeds of 500
-particles against 12 of ours.
+Particles of 24 releases in HRRR files and 10 in made-up weather (noon, winter, gale, hills; hybrid levels), none of
+which anything was tuned on; the trajectories are those of the gold file. The yardstick of C is `hycs_std`'s own noise:
+4 seeds of 500 particles against 12 of ours.
 
 A: point by point. B: the first ten minutes. C: ensembles. E, the speed, is measured by `make bench`. F, the guard of
 production scenes, uses the same differences in standard errors (`stilt_assets/agreement.py`).
@@ -49,6 +49,8 @@ What the numbers hold:
 - A release above the meteorology's own levels is taken up to the second of the model's levels that those do not reach,
   as by `hycs_std`, and refused above (`above_meteorology`). Both look at one column for it, the south-western one; in a
   large box `hycs_std` reads a part of it only, whose corner is another.
+- The two releases on hybrid levels by themselves: aggregate foot 0.18 % off, none of 12 Kolmogorov-Smirnov tests
+  rejects at 5 %, maps are 0.96 times as far apart as `hycs_std`'s from itself.
 
 What it was asked about, and what not:
 
@@ -60,7 +62,7 @@ What it was asked about, and what not:
 | strong wind | storm; gale: trajectories and clouds | gale, up to 0.7 cell a minute |
 | steep ground | steep, hybrid_steep | hills |
 | sigma levels without pressure fields | no_pressure | none |
-| hybrid levels | hybrid, hybrid_steep | none: `auto` takes `hysplit` |
+| hybrid levels | hybrid, hybrid_steep, hybrid_hung | hybrid; `auto` takes `hysplit` |
 | pressure levels; grids in degrees, Mercator or polar; no USTR, SHTF, RGHS or SPHU | none: refused | none |
 | real files of winter, midday or another model | none | none |
 
