@@ -39,7 +39,6 @@ class Visit:
     megabytes: float
     browser: float  # CPU s of the browser
     server: float  # CPU s of the web server
-    text: str  # of the page
 
     @property
     def line(self) -> str:
@@ -130,19 +129,18 @@ async def _tab(profile: Path) -> AsyncIterator[tuple[Tab, int]]:
 async def _visit(tab: Tab, browser: int, server: int, url: str, wanted: str, patience: float) -> Visit:
     before = (cpu(browser), cpu(server))
     tab.goes()
-    start, shown, text = tab.last, None, ""
+    start, shown = tab.last, None
     await tab.ask("Page.navigate", url=url)
     while time.monotonic() - start < patience:
         await asyncio.sleep(0.2)
-        text = await tab.text()
-        if shown is None and wanted in text:
+        if shown is None and wanted in await tab.text():
             shown = time.monotonic() - start
         if time.monotonic() - tab.last > (GIVEN_UP if tab.waiting or shown is None else QUIET):
             break
     used = (cpu(browser) - before[0], cpu(server) - before[1])
     for address in tab.waiting.values():
         print(f"no answer: {address}", file=sys.stderr)
-    return Visit(float("nan") if shown is None else shown, tab.last - start, tab.requests, tab.bytes / 1e6, *used, text)
+    return Visit(float("nan") if shown is None else shown, tab.last - start, tab.requests, tab.bytes / 1e6, *used)
 
 
 def visits(pages: Sequence[tuple[str, str]], server: int, patience: float = 300.0) -> list[Visit]:

@@ -240,8 +240,6 @@ def pages(web: Web) -> None:
     addresses = [(f"http://127.0.0.1:{web.port}/{path}", wanted) for path, wanted in PAGES.values()]
     for what, visit in zip(PAGES, visits(addresses, web.pid), strict=True):
         line(f"in a browser: {what}", visit.line)
-        if os.environ.get("SHOW_PAGES"):
-            print(visit.text, file=sys.stderr)
 
 
 def _asked(port: int, query: str) -> str:
