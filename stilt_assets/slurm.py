@@ -15,7 +15,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic, sleep
@@ -102,7 +102,7 @@ class _Watch:
                 if in_vain >= self.chosen.attempts:
                     raise SlurmError(f"jobs {self.name} ended {in_vain} times without a further pixel{self._told()}")
                 before = left
-                if not _waiting(self.name):  # those of a run that was killed go on
+                if not self._queue():  # those of a run that was killed go on
                     self._submit(sorted(left))
                 self._wait()
         except BaseException:
@@ -112,13 +112,12 @@ class _Watch:
     def _left(self) -> dict[int, set[int]]:
         """As the function of that name, and tell it."""
         left = _left(self.made, self.members)
-        self._progress(len(self.members) - len(left))
+        self._progress(self.members.keys() - left)
         return left
 
-    def _progress(self, packs: int) -> None:
-        pixels = sum(map(len, self.members.values()))
-        done = round(pixels * packs / max(len(self.members), 1))
-        self.tell(Progress(done, pixels, packs, len(self.members)))
+    def _progress(self, whole: Collection[int]) -> None:
+        pixels, done = sum(map(len, self.members.values())), sum(len(self.members[number]) for number in whole)
+        self.tell(Progress(done, pixels, len(whole), len(self.members)))
 
     # ---- jobs
 
@@ -138,26 +137,31 @@ class _Watch:
         desk = replace(self.desk, settings=self.desk.settings.model_copy(update={"packs": packs}))
         return -(-requests_of_scene(desk)["run_shard"].memory // 2**20)
 
-    def _wait(self) -> None:
-        """Until no job of ours waits or runs."""
-        heard = monotonic()
+    def _queue(self) -> list[str]:
+        """Jobs of ours that wait or run; asked again while Slurm gives no answer, for half an hour at most."""
+        begun = monotonic()
         while True:
-            self._pause()
             try:
-                waiting = _waiting(self.name)
+                return _waiting(self.name)
             except SlurmError as error:
-                if error.reason != "slurm_away" or monotonic() - heard > _AWAY:
+                if error.reason != "slurm_away" or monotonic() - begun > _AWAY:
                     raise
                 _log.warning("%s; asking again", error)
-                continue
-            heard = monotonic()
+            self._pause()
+
+    def _wait(self) -> None:
+        """Until no job of ours waits or runs."""
+        while True:
+            self._pause()
+            waiting = self._queue()
             stuck = [line for line in waiting if any(why in line for why in _STUCK)]
             if stuck:
                 raise SlurmError(f"a job of {self.name} will never start: {stuck[0]}", "slurm_refused")
             if not waiting:
                 return
             self._say_why_none_runs(waiting)
-            self._progress(len(self.desk.store.packs(self.made.packs.footprints, "outcomes")))
+            there = set(self.desk.store.packs(self.made.packs.footprints, "outcomes"))
+            self._progress([n for n in self.members if self.made.packs.file(n, "outcomes") in there])
 
     def _say_why_none_runs(self, waiting: Sequence[str]) -> None:
         """Once for each reason, where every job waits."""

@@ -19,9 +19,10 @@ from stilt_assets.definitions import defs
 from stilt_assets.errors import SettingsError, SlurmError, StoppedError
 from stilt_assets.plan import Footprints
 from stilt_assets.settings import SlurmSettings, load_slurm
-from stilt_assets.shard import Here, Shard, plan_footprints
+from stilt_assets.shard import Here, Shard, plan_footprints, run_shard
 from stilt_assets.slurm import Slurm, name_of, options_of, run_in_a_job, runner_of, script_of
 from stilt_assets.stages import make_meteorology, make_pixels
+from stilt_assets.workers import Progress
 
 ROOT = Path(__file__).parents[1]
 PIXELS = 9
@@ -204,10 +205,9 @@ def test_what_can_never_run_is_told_and_cancelled(
 
 def test_a_controller_that_is_away_for_a_while_is_asked_again(place: Place, stub: Stub) -> None:
     planned(place)
-    (stub.folder / "away").write_text("0")
-    Meanwhile(place, 0, lambda: (time.sleep(0.3), (stub.folder / "away").write_text("3")))
+    (stub.folder / "away").write_text("3")
     with pytest.raises(SlurmError, match="ended 1 times"):
-        slurm(place, setup=["sleep 2", "exit 7"], attempts=1).run(place.desk(), Shard(0, 4))
+        slurm(place, setup=["exit 7"], attempts=1).run(place.desk(), Shard(0, 4))
     assert (stub.folder / "away").read_text() == "0"
 
 
@@ -218,6 +218,17 @@ def test_why_jobs_wait_is_said_once(place: Place, stub: Stub, caplog: pytest.Log
         slurm(place, setup=["sleep 1", "exit 7"], attempts=1).run(place.desk(), Shard(0, 4))
     (line,) = (line for line in caplog.messages if "wait" in line)
     assert line.endswith("wait: PENDING Priority")
+
+
+def test_progress_counts_the_packs_of_the_shard_and_no_others(place: Place, stub: Stub) -> None:
+    planned(place)
+    run_shard(place.desk(), Shard(0, 1))
+    told: list[Progress] = []
+    with pytest.raises(SlurmError, match="ended 1 times"):
+        slurm(place, setup=["sleep 1", "exit 7"], attempts=1).run(place.desk(), Shard(1, 4), told.append)
+    assert len(told) > 2
+    assert {(each.packs_done, each.packs) for each in told} == {(1, 4)}
+    assert {(each.pixels_done, each.pixels) for each in told} == {(2, 7)}
 
 
 def test_without_slurm_the_run_says_where_to_start_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
