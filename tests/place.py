@@ -11,11 +11,8 @@ from typing import Any
 
 import netCDF4
 import yaml
-from typer.testing import CliRunner
 
 from stilt_assets.catalog import register
-from stilt_assets.cli import app
-from stilt_assets.errors import StiltAssetsError
 from stilt_assets.recipes import Desk, desk_of
 from stilt_assets.settings import load_settings
 from stilt_assets.shard import make_footprints
@@ -108,13 +105,6 @@ class Place:
 
     def cli(self, *words: str, code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
         return self.run("stilt-assets", *words, code=code, **more)
-
-    def fails(self, *words: str) -> StiltAssetsError:
-        """How a command fails, in this process."""
-        environment = {"STILT_ASSETS_CONFIG": str(self.config), "STILT_ASSETS_STORE": None}
-        failure = CliRunner().invoke(app, words, env=environment).exception
-        assert isinstance(failure, StiltAssetsError), failure
-        return failure
 
     def desk(self) -> Desk:
         """The scene, opened with the settings as they are now."""

@@ -17,6 +17,11 @@ def seen(reason: str) -> str:
     return reason
 
 
+def seen_at_the_end(line: str) -> str:
+    """Note the word in brackets with which a command's line ends."""
+    return seen(line.removesuffix(")").rpartition(" (")[2])
+
+
 def forget() -> None:
     """Begin another test."""
     _seen.clear()

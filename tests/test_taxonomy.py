@@ -13,7 +13,7 @@ import pytest
 import zarr
 from place import KEY, Place
 from slurm_stub import Stub
-from taxonomy import causes, seen
+from taxonomy import causes, seen, seen_at_the_end
 
 from stilt_assets import slurm
 from stilt_assets.errors import SlurmError, WorkersKilledError
@@ -109,7 +109,6 @@ def test_a_controller_that_gives_no_answer_for_too_long_ends_the_step(
     failure = failure_of_jobs(place, f"echo 1000 >{stub.folder / 'away'}", "exec sleep 60")
     assert "Unable to contact slurm controller" in str(failure)
     assert failure.transient
-    assert int((stub.folder / "away").read_text()) < 999  # it was asked more than once
 
 
 @causes("slurm_refused")
@@ -132,6 +131,6 @@ def test_a_jacobian_that_contradicts_the_footprints_is_not_handed_out(place: Pla
     data = zarr.open_group(place.result("jacobian") / "jacobian.zarr", mode="r+")["H/data"]
     assert isinstance(data, zarr.Array)
     data[5] = 2 * np.asarray(data[5])
-    failure = place.fails("run", KEY)
-    assert (seen(failure.reason), failure.exit_code, failure.transient) == ("not_physical", 1, False)
-    assert "row sums differ from the footprint files'" in str(failure)
+    said = place.cli("run", KEY, code=1)
+    assert (seen_at_the_end(said.stderr.splitlines()[-1]), said.stdout) == ("not_physical", "")
+    assert "row sums differ from the footprint files'" in said.stderr
