@@ -1,8 +1,9 @@
 """
 A Slurm of one node on this machine: its own munge, controller and node daemon, folders and ports; needs root.
 
-All is as Slurm has it unless somebody says otherwise, but that a job which is queued again waits 15 s and not 120
-(`cred_expire`), that the queue is looked at every second, and that a node is missed after 10 s.
+All is as Slurm has it unless somebody says otherwise, but that a job which is queued again waits 60 s and not 120
+(`cred_expire`), that the queue is looked at every second, and that a node is missed after 10 s. The wait must be longer
+than `KillWait`: a node on which a job still ends does not take it once more.
 """
 
 import getpass
@@ -24,7 +25,7 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=15
+AuthInfo=socket={folder}/munge.socket,cred_expire=60
 CryptoType=crypto/munge
 SlurmUser={user}
 SlurmdUser={user}
