@@ -28,7 +28,7 @@ export APT_CONFIG=$work/apt.conf
 cd "$work"
 apt-get -q -q update
 [[ -e go ]] || {
-    apt-get -q -q download golang-1.19-go golang-1.19-src etcd-server
+    apt-get -q -q download golang-1.19-go golang-1.19-src golang-github-modern-go-reflect2-dev etcd-server
     for package in ./*.deb; do dpkg -x "$package" root; done
     ln -s root/usr/lib/go-1.19 go
 }
@@ -37,6 +37,9 @@ kubernetes=$work/gopath/src/k8s.io/kubernetes
     apt-get -q -q source --download-only kubernetes
     mkdir -p unpacked
     tar xf kubernetes_*.orig.tar.gz -C unpacked --strip-components=1
+    # That of the source is too old for Go 1.18 and later: the server would crash after some minutes, walking over a map.
+    rm -r unpacked/vendor/github.com/modern-go/reflect2
+    cp -r root/usr/share/gocode/src/github.com/modern-go/reflect2 unpacked/vendor/github.com/modern-go/
     mv unpacked "$kubernetes"
 }
 release=$(basename kubernetes_*.orig.tar.gz .orig.tar.gz)
