@@ -28,7 +28,7 @@ export REGISTRY
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test soak fidelity slurm-test bench ui ci checks check-lock lock format clean \
+.PHONY: help install demo test soak fidelity slurm-test cluster-test bench ui ci checks check-lock lock format clean \
 	build_images push_images infra deploy deploy_local check_image check_terraform
 
 help: ## list the targets
@@ -52,8 +52,11 @@ fidelity: $(STAMP) ## measure how faithful native is, into docs/fidelity.md; a q
 slurm-test: $(STAMP) ## a scene through a real Slurm of one node; as root, with Debian's slurm-wlm and munge
 	$(BIN)/python -m pytest -p no:cacheprovider --no-cov tests/slurm/on_a_node.py $(ARGS)
 
+cluster-test: $(STAMP) ## a scene on a real Kubernetes API server; needs the programs that tests/cluster/control_plane.sh makes
+	$(BIN)/python -m pytest -p no:cacheprovider --no-cov tests/cluster/on_an_api_server.py $(ARGS)
+
 bench: $(STAMP) ## time one scene, and native against hycs_std
-	$(BIN)/python benchmarks/native.py
+	PYTHONPATH=tests $(BIN)/python benchmarks/native.py
 	$(BIN)/python benchmarks/scene.py $(ARGS)
 
 ui: export STILT_ASSETS_CONFIG ?= $(CURDIR)/demo/settings.yaml
@@ -138,3 +141,4 @@ $(STAMP): $(BIN)/uv $(SOURCES)
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --no-build requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
+	@echo "installed in .venv; now: make demo"

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from stilt_assets.grid import Grid
 from stilt_assets.particles import STEPS, column_weights, endpoints_of
@@ -64,6 +63,8 @@ def z_of(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
 
 def judge(pairs: Sequence[tuple[Sample, Sample]]) -> Judgement:
     """Whether the models that made the pixels' samples (ours, theirs) agree as well as two runs of one model do."""
+    from scipy import stats
+
     if not pairs:
         return Judgement(False, "no pixel could be compared", {"pixels": 0})
     sums = [(ours.foot.sum(axis=1), theirs.foot.sum(axis=1)) for ours, theirs in pairs]
@@ -89,13 +90,15 @@ def judge(pairs: Sequence[tuple[Sample, Sample]]) -> Judgement:
 
 
 def _wrong(numbers: Mapping[str, Any], tests: int) -> list[str]:
+    from scipy.stats import binom, chi2
+
     pixels = numbers["pixels"]
     limits = {
         "z_of_sum": _FARTHEST,
         "z_of_worst_hour": _FARTHEST_HOUR,
-        "rms_z_of_totals": _RMS * float(np.sqrt(stats.chi2.isf(_ALARM, pixels) / pixels)),
-        "rms_z_of_places": _RMS * float(np.sqrt(stats.chi2.isf(_ALARM, pixels) / pixels)),
-        "tests_that_reject": int(stats.binom.isf(_ALARM, tests, _REJECTED)),
+        "rms_z_of_totals": _RMS * float(np.sqrt(chi2.isf(_ALARM, pixels) / pixels)),
+        "rms_z_of_places": _RMS * float(np.sqrt(chi2.isf(_ALARM, pixels) / pixels)),
+        "tests_that_reject": int(binom.isf(_ALARM, tests, _REJECTED)),
     }
     return [
         f"{name.replace('_', ' ')} is {numbers[name]:.3g}, at most {limit:.3g} is chance"

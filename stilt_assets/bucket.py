@@ -50,7 +50,9 @@ def fetch(fs: Any, path: str, size: int, copy: Path) -> None:
     def get(start: int) -> None:
         stop = min(start + PART, size)
         content = steadily("fetching", path, lambda: fs.cat_file(path, start=start, end=stop))
-        os.pwrite(file.fileno(), content, start)
+        if os.pwrite(file.fileno(), content, start) != stop - start:
+            got = f"{len(content)} of {stop - start} bytes"
+            raise StoreError(f"fetching {redacted(path)} gave {got} from byte {start} on", "unreachable")
 
     with copy.open("wb") as file:
         at_once(get, range(0, size, PART))

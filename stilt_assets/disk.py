@@ -11,7 +11,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, cast
 
@@ -75,7 +75,7 @@ def remove(place: Path) -> None:
         return
     sweep(place.parent)
     away = _beside(place)
-    with _claimed(away):
+    with _claimed(away), suppress(FileNotFoundError):  # somebody else took it away meanwhile
         place.rename(away)
 
 

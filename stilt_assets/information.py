@@ -14,8 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import ndtr
+from scipy.special import lambertw, ndtr
 
 from stilt_assets.arrays import read_array
 from stilt_assets.grid import EARTH_RADIUS, Grid
@@ -118,7 +117,8 @@ def contact(hours_back: int, strength: float) -> float:
     if strength >= 1.0:
         return math.inf
     goal = max(strength, 0.5 / _STEPS**3)
-    turns: Any = brentq(lambda x: -math.expm1(-x) / x - goal, 1e-9, 1e6)
+    # where (1 - exp(-x)) / x is the goal
+    turns = 1.0 / goal + lambertw(-math.exp(-1.0 / goal) / goal).real
     return hours_back / float(turns)
 
 

@@ -237,10 +237,11 @@ class Packs:
     def _clear(self, number: int, aside: Iterable[int]) -> None:
         """Take away what lay aside of a pack that is whole now."""
         if self.store.is_local:
+            self.store.remove(self._again(number))  # first: with it alone its pixels would run again
             self.store.remove(self._aside(number))
-            self.store.remove(self._again(number))
         else:
-            self.store.remove_files([self._again(number), *(self._pixel(number, pixel) for pixel in aside)])
+            self.store.remove_files([self._again(number)])
+            self.store.remove_files([self._pixel(number, pixel) for pixel in aside])
 
     def _all_made(self, number: int, members: Sequence[int], aside: set[int]) -> Iterator[tuple[int, Made | None]]:
         """What each pixel made: aside, or in the pack's files of before; None if that is damaged."""

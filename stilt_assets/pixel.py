@@ -62,20 +62,23 @@ def run_pixel(work: Workplace, job: Job) -> str:
     A reason is returned instead, and nothing put aside, if the pixel failed and should be tried once more.
     """
     started = monotonic()
-    kept = job.kept and job.kept.particles(job.receptor.pixel)
-    transport = transport_named(work.simulation.transport)
+    transport, kept = transport_named(work.simulation.transport), None
+
+    def put_aside(outcome: Outcome, made: dict[str, Arrays]) -> None:
+        told = replace(outcome, seconds=round(monotonic() - started, 3), attempts=0 if kept else job.attempt)
+        work.packs.put_aside(job.pack, told, made)
+
     try:
+        kept = job.kept and job.kept.particles(job.receptor.pixel)
         if isinstance(transport, FusedTransport) and not kept:
-            outcome, made = _flown(work, job, transport)
+            put_aside(*_flown(work, job, transport))
         else:
-            outcome, made = _gridded(work, job, transport, *(kept or _transported(work, job, transport)))
+            put_aside(*_gridded(work, job, transport, *(kept or _transported(work, job, transport))))
     except (TransportError, MemoryError) as error:
         reason = error.reason if isinstance(error, TransportError) else "out_of_memory"
         if is_transient(reason) and job.attempt < work.attempts:
             return reason
-        outcome, made = _lost(work, job, reason, str(error) or "the worker's own memory did not do"), {}
-    outcome = replace(outcome, seconds=round(monotonic() - started, 3), attempts=0 if kept else job.attempt)
-    work.packs.put_aside(job.pack, outcome, made)
+        put_aside(_lost(work, job, reason, str(error) or "the worker's own memory did not do"), {})
     return ""
 
 

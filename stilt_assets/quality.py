@@ -29,17 +29,17 @@ class Answer:
 
 def few_pixels_lost(outcomes: Sequence[Mapping[str, Any]], tolerance: float) -> Answer:
     """Whether at most `tolerance` (share) of a scene's pixels failed."""
-    lost = [row for row in outcomes if row["status"] == Status.failed.name]
-    reasons = {row["reason"]: sum(other["reason"] == row["reason"] for other in lost) for row in lost}
-    share = len(lost) / len(outcomes) if outcomes else 0.0
+    reasons = Counter(row["reason"] for row in outcomes if row["status"] == Status.failed.name)
+    lost = reasons.total()
+    share = lost / len(outcomes) if outcomes else 0.0
     why = ", ".join(
         f"{count} {reason}" for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
     )
-    line = f"{len(lost)} of {len(outcomes)} pixels lost ({share:.1%}), {tolerance:.1%} tolerated" + (
+    line = f"{lost} of {len(outcomes)} pixels lost ({share:.1%}), {tolerance:.1%} tolerated" + (
         f": {why}" if why else ""
     )
     return Answer(
-        share <= tolerance, line, {"lost": len(lost), "pixels": len(outcomes), "share": share, "tolerance": tolerance}
+        share <= tolerance, line, {"lost": lost, "pixels": len(outcomes), "share": share, "tolerance": tolerance}
     )
 
 

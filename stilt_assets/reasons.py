@@ -17,6 +17,7 @@ class Remedy(StrEnum):
     skip = "skip the pixel"
     repeat = "stop; Dagster repeats the step"
     remake = "stop; the next run makes it anew"
+    go_on = "stop; the next run goes on"
     stop = "stop the scene"
 
 
@@ -59,8 +60,8 @@ _THE_TABLE = (
     _pixel("crashed", "`hycs_std` ended by a fault of its own", "look at the message in `outcomes/`", "developer"),
     _pixel("ended_early", "the particles stop before the run's end", "look at the meteorology's hours"),
     _pixel("no_particles", "`hycs_std` wrote no particles", "look at the meteorology's levels"),
-    _pixel("unreadable_particles", "what `hycs_std` wrote cannot be: no numbers, no ways", "report it", "developer"),
     _pixel("no_pressure_profile", "the particles show no pressure that falls with height", "report it", "developer"),
+    _again("unreadable_particles", Remedy.retry, "what `hycs_std` wrote cannot be", "report it", "developer"),
     _again("incomplete", Remedy.retry, "`hycs_std` ended without saying that it was done", "run again"),
     _again("killed", Remedy.retry_larger, "the system ended the pixel's process", "look at the machine's log"),
     _again(
@@ -71,7 +72,7 @@ _THE_TABLE = (
     Reason("disk_full", True, Remedy.repeat, "a disk has no room left", "free some space", "operator"),
     Reason("workers_killed", True, Remedy.repeat, "worker after worker was killed", "add memory", "operator"),
     Reason("busy", True, Remedy.repeat, "another process works on the same packs", "wait for it", "operator"),
-    Reason("stopped", True, Remedy.repeat, "somebody asked for a stop", "run again", "operator"),
+    Reason("stopped", True, Remedy.go_on, "somebody asked for a stop", "run again", "operator"),
     _stop("cannot_execute", "`hycs_std` does not start on this machine", "use x86-64 Linux; install again", "operator"),
     _stop("over_budget", "the work needs more than the settings allow it", "raise the setting that is named"),
     _stop("over_limits", "the run would cost more than `limits` allow", "see `stilt-assets preview`; raise the limit"),

@@ -12,12 +12,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 
 from stilt_assets import footprint, jacobian, retrieval
 from stilt_assets.errors import MeteorologyGapError, NoArchiveError, UsageError
 from stilt_assets.faults import steadily
+from stilt_assets.filesystem import opened
 from stilt_assets.grid import Grid
 from stilt_assets.meteorology import Need, aggregate, need_of
 from stilt_assets.meteorology.sources import Source, find_sources
@@ -138,8 +138,8 @@ def stamped(location: str, known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _digest_of_url(location: str) -> dict[str, Any]:
-    fs, path = fsspec.core.url_to_fs(location)
-    content: bytes = steadily("reading", location, lambda: fs.cat_file(path))
+    fs = opened(location, "the retrieval")
+    content: bytes = steadily("reading", location, lambda: fs.cat_file(fs._strip_protocol(location)))
     return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 

@@ -14,7 +14,6 @@ container may begin when the last has ended.
 import fcntl
 import hashlib
 import os
-import random
 import shutil
 import stat
 import tempfile
@@ -35,7 +34,7 @@ _PRIVATE, _COPIES, _LOCKS = "private", "copies", "locks"
 _ROOMS = (_PRIVATE, _COPIES, _LOCKS)
 _OUTLIVES = 3600.0  # s that a copy of the machine's outlives its last user
 _GLANCES = 5  # at a lock that is held: a sweep holds each for a moment
-_GLANCE = 0.05  # s between them, and between looks at a copy that others are about to fetch or to drop
+_GLANCE = 0.05  # s between them
 
 
 def root() -> Path:
@@ -231,18 +230,16 @@ def copy_of(name: str, fetch: Callable[[Path], None], size: int | None = None) -
     """
     sweep()
     place = copies() / _digest(f"{name} {size}")
-    lock, sound = lock_of(place), True
+    lock, fetching, sound = lock_of(place), _fetching(place), True
     try:
-        while True:
-            with _in_words(held(lock, fcntl.LOCK_SH), lock):  # waits while somebody fetches
-                if _is_whole(place, size):
-                    yield place
-                    return
-            with _in_words(held(lock, fcntl.LOCK_EX | fcntl.LOCK_NB), lock) as mine:
-                if mine and not _is_whole(place, size):
-                    _fetch(place, fetch, name, size)
-            if not mine:
-                sleep(random.uniform(0, _GLANCE))
+        with _in_words(held(lock, fcntl.LOCK_SH), lock):  # nobody drops it meanwhile
+            with _in_words(held(fetching, fcntl.LOCK_EX), fetching):  # waits while somebody fetches
+                try:
+                    if not _is_whole(place, size):
+                        _fetch(place, fetch, name, size)
+                finally:
+                    fetching.unlink(missing_ok=True)
+            yield place
     except DamagedError:  # not to be met again by the next user
         sound = False
         raise
@@ -271,6 +268,11 @@ def _part_of(place: Path) -> Path:
     return place.with_name(f"{place.name}.part")
 
 
+def _fetching(place: Path) -> Path:
+    """The lock of who fetches it; all who use it hold the other one meanwhile."""
+    return place.with_name(f"{place.name}.fetching")
+
+
 # ---- what the dead left
 
 
@@ -278,7 +280,7 @@ def drop(place: Path) -> bool:
     """Remove what lies beside a lock that nobody holds, and the lock; whether that was so."""
     with held(lock_of(place), fcntl.LOCK_EX | fcntl.LOCK_NB) as mine:
         if mine:
-            for left in (place, _part_of(place)):
+            for left in (place, _part_of(place), _fetching(place)):
                 if left.is_dir():
                     shutil.rmtree(left, ignore_errors=True)
                 else:

@@ -7,6 +7,7 @@ step of its own.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from stilt_assets.agreement import Judgement
-from stilt_assets.errors import DamagedError, MeteorologyGapError, NoArchiveError
+from stilt_assets.errors import DamagedError, MeteorologyGapError, NoArchiveError, UsageError
 from stilt_assets.guard import compare
 from stilt_assets.meteorology.proof import Verdict
 from stilt_assets.plan import Footprints
@@ -61,9 +62,11 @@ class Shard:
 
     @classmethod
     def from_name(cls, name: str) -> "Shard":
-        """The shard of that name."""
-        _, first, _, last = name.split("_")
-        return cls(int(first), int(last))
+        """The shard of that name. UsageError if it is none."""
+        found = re.fullmatch(r"packs_(\d{1,9})_to_(\d{1,9})", name, re.ASCII)
+        if not found:
+            raise UsageError(f"'{name}' names no packs; it must be such as packs_0_to_12")
+        return cls(int(found[1]), int(found[2]))
 
 
 def shards_of(numbers: Sequence[int], at_most: int) -> list[Shard]:

@@ -2,18 +2,20 @@
 How do the packs of a scene run on a cluster with Slurm?
 
 As one job array: each of its tasks takes some packs, in `stilt-assets shard` on a node that needs the store and no
-database. Whatever ends a task (its time limit, a preemption, a node that dies, somebody's scancel), what it finished
-stays, and what is left is submitted again as long as that brings pixels.
+database. A task whose time is nearly up stops at the next pixel and is queued again. Whatever else ends a task (a
+preemption, a node that dies, somebody's scancel), what it finished stays, and what is left is submitted again as long
+as that brings pixels.
 """
 
 import getpass
 import logging
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic, sleep
@@ -27,7 +29,7 @@ from stilt_assets.pod import requests_of_scene
 from stilt_assets.recipes import Desk
 from stilt_assets.scene import digest
 from stilt_assets.settings import SlurmSettings, load_slurm
-from stilt_assets.shard import Here, Runner, Shard, shards_of
+from stilt_assets.shard import Here, Runner, Shard, run_shard, shards_of
 from stilt_assets.workers import Progress
 
 _log = logging.getLogger(__name__)
@@ -35,7 +37,15 @@ _TIMEOUT = 120.0  # s that a command of Slurm may take
 _AWAY = 1800.0  # s that Slurm may give no answer: a controller is restarted or moved in less
 _GLANCE = 0.2  # s between looks at whether to stop
 # Why a task waits that will never start; one that a person holds may.
-_STUCK = ("held requeued", "requeued held", "BadConstraints", "PartitionTimeLimit", "InvalidAccount", "InvalidQOS")
+_STUCK = (
+    "held requeued",
+    "requeued held",
+    "BadConstraints",
+    "PartitionConfig",
+    "PartitionTimeLimit",
+    "InvalidAccount",
+    "InvalidQOS",
+)
 _LINE = 300  # characters of a log
 
 
@@ -78,10 +88,10 @@ class _Watch:
     ) -> None:
         self.chosen, self.desk, self.tell, self.stopped = chosen, desk, tell, stopped
         self.made = Footprints.of(desk)
-        numbers = self.made.cut()
-        self.members = {n: part.tolist() for n, part in numbers.items() if shard.first <= n <= shard.last}
+        self.members = _members(self.made, shard)
         self.name = name_of(self.made)
         self.folder = Path(chosen.logs)
+        self.why: set[str] = set()  # states of the jobs when they were looked at last
 
     def to_the_end(self) -> None:
         """Submit, wait and look what is left, until nothing is."""
@@ -92,7 +102,7 @@ class _Watch:
                 if in_vain >= self.chosen.attempts:
                     raise SlurmError(f"jobs {self.name} ended {in_vain} times without a further pixel{self._told()}")
                 before = left
-                if not _waiting(self.name):  # those of a run that was killed go on
+                if not self._queue():  # those of a run that was killed go on
                     self._submit(sorted(left))
                 self._wait()
         except BaseException:
@@ -100,16 +110,14 @@ class _Watch:
             raise
 
     def _left(self) -> dict[int, set[int]]:
-        """Pixels that must run, by number of their pack."""
-        whole = self.made.packs.whole(self.members)
-        self._progress(len(whole))
-        waiting = {number: pixels for number, pixels in self.members.items() if number not in whole}
-        return self.made.packs.left(waiting) if waiting else {}
+        """As the function of that name, and tell it."""
+        left = _left(self.made, self.members)
+        self._progress(self.members.keys() - left)
+        return left
 
-    def _progress(self, packs: int) -> None:
-        pixels = sum(map(len, self.members.values()))
-        done = round(pixels * packs / max(len(self.members), 1))
-        self.tell(Progress(done, pixels, packs, len(self.members)))
+    def _progress(self, whole: Collection[int]) -> None:
+        pixels, done = sum(map(len, self.members.values())), sum(len(self.members[number]) for number in whole)
+        self.tell(Progress(done, pixels, len(whole), len(self.members)))
 
     # ---- jobs
 
@@ -129,25 +137,38 @@ class _Watch:
         desk = replace(self.desk, settings=self.desk.settings.model_copy(update={"packs": packs}))
         return -(-requests_of_scene(desk)["run_shard"].memory // 2**20)
 
-    def _wait(self) -> None:
-        """Until no job of ours waits or runs."""
-        heard = monotonic()
+    def _queue(self) -> list[str]:
+        """Jobs of ours that wait or run; asked again while Slurm gives no answer, for half an hour at most."""
+        begun = monotonic()
         while True:
-            self._pause()
             try:
-                waiting = _waiting(self.name)
+                return _waiting(self.name)
             except SlurmError as error:
-                if error.reason != "slurm_away" or monotonic() - heard > _AWAY:
+                if error.reason != "slurm_away" or monotonic() - begun > _AWAY:
                     raise
                 _log.warning("%s; asking again", error)
-                continue
-            heard = monotonic()
+            self._pause()
+
+    def _wait(self) -> None:
+        """Until no job of ours waits or runs."""
+        while True:
+            self._pause()
+            waiting = self._queue()
             stuck = [line for line in waiting if any(why in line for why in _STUCK)]
             if stuck:
                 raise SlurmError(f"a job of {self.name} will never start: {stuck[0]}", "slurm_refused")
             if not waiting:
                 return
-            self._progress(len(self.desk.store.packs(self.made.packs.footprints, "outcomes")))
+            self._say_why_none_runs(waiting)
+            there = set(self.desk.store.packs(self.made.packs.footprints, "outcomes"))
+            self._progress([n for n in self.members if self.made.packs.file(n, "outcomes") in there])
+
+    def _say_why_none_runs(self, waiting: Sequence[str]) -> None:
+        """Once for each reason, where every job waits."""
+        why = {line.split(" ", 1)[1] for line in waiting}
+        if why != self.why and all(each.startswith("PENDING") for each in why):
+            _log.warning("jobs %s wait: %s", self.name, ", ".join(sorted(why)))
+        self.why = why
 
     def _pause(self) -> None:
         end = monotonic() + self.chosen.look
@@ -178,8 +199,8 @@ def options_of(chosen: SlurmSettings, name: str, tasks: int, logs: Path, memory:
     given |= {"mem": f"{memory}M", "job-name": name, "nodes": 1, "ntasks": 1}
     given |= {
         "array": f"0-{tasks - 1}" + (f"%{chosen.at_once}" if chosen.at_once else ""),
-        # To the script alone, which becomes the program: it stops at the next pixel.
-        "signal": f"B:TERM@{chosen.grace}",
+        # To the script alone, which becomes the program. Slurm ends jobs with SIGTERM; this one says why.
+        "signal": f"B:USR1@{chosen.grace}",
         "output": str(logs / "%x-%A_%a.log"),
         "open-mode": "append",
     }
@@ -201,6 +222,56 @@ def script_of(chosen: SlurmSettings, key: str, shards: Sequence[str]) -> str:
             "",
         ]
     )
+
+
+def _members(made: Footprints, shard: Shard) -> dict[int, list[int]]:
+    """Pixels of each pack of a shard, by the pack's number."""
+    return {n: part.tolist() for n, part in made.cut().items() if shard.first <= n <= shard.last}
+
+
+def _left(made: Footprints, members: Mapping[int, Sequence[int]]) -> dict[int, set[int]]:
+    """Pixels that must run, by number of their pack."""
+    whole = made.packs.whole(members)
+    waiting = {number: pixels for number, pixels in members.items() if number not in whole}
+    return made.packs.left(waiting) if waiting else {}
+
+
+# ---- in a job
+
+
+def run_in_a_job(
+    desk: Desk,
+    shard: Shard,
+    tell: Callable[[Progress], None],
+    stopped: Callable[[], bool],
+    late: Callable[[], bool],
+) -> None:
+    """
+    Run the packs of a shard that are not whole, on this node. StoppedError when `stopped` says so.
+
+    The same when the job is `late`: its time is nearly up. If it brought a pixel, it is queued again, to go on; if not,
+    who submitted it decides.
+    """
+    made = Footprints.of(desk)
+    members = _members(made, shard)
+    before = _left(made, members)
+    try:
+        run_shard(desk, shard, tell, lambda: stopped() or late())
+    except StoppedError:
+        if late() and not stopped() and _left(made, members) != before:
+            _queue_again()
+        raise
+
+
+def _queue_again() -> None:
+    """Queue the job that this process is, under its number. Where a site forbids it, the job ends."""
+    number = os.environ.get("SLURM_JOB_ID")
+    if number is None:
+        return
+    try:
+        _asked("scontrol", ["requeue", number])
+    except SlurmError as error:
+        _log.warning("what is left waits until all jobs of the scene have ended: %s", error)
 
 
 # ---- Slurm's own commands

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import zlib
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 
 from stilt_assets import scratch
 from stilt_assets.errors import UsageError
@@ -38,7 +38,9 @@ def pool_of(work: Workplace, count: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["stilt_assets.worker"])
     # A signal to the whole process group, as Slurm and `timeout` send it, must not end the server that workers come
-    # from: it inherits a mask that blocks what only the main process answers.
+    # from: it inherits a mask that blocks what only the main process answers. Python's tracker unblocks both when it
+    # begins, so it begins first.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_MAIN_PROCESS)
     try:
         forkserver.ensure_running()

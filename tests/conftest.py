@@ -1,15 +1,30 @@
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+import taxonomy
 
 # A busy machine is slow, not wrong; and a run that failed can be run again.
 hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("steady")
 # Many more cases, other ones at each run: pytest tests/test_fuzz.py --hypothesis-profile long
 hypothesis.settings.register_profile("long", deadline=None, max_examples=3000)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "causes(*reasons): the test fails unless it sees these words of the taxonomy")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """A test that says it brings a failure about has seen the failure's reason."""
+    taxonomy.forget()
+    yield
+    missing = taxonomy.not_seen(item)
+    if missing:
+        pytest.fail(f"it does not cause {', '.join(sorted(missing))}", pytrace=False)
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 import dagster as dg
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
-from dagster._core.test_utils import InProcessTestWorkspaceLoadTarget, create_test_daemon_workspace_context
+from dagster._core.test_utils import create_test_daemon_workspace_context
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 
 
 @contextmanager
@@ -21,6 +22,6 @@ def workspace_of(instance: dg.DagsterInstance) -> Iterator[WorkspaceProcessConte
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Dagster asks schedules for what it took away itself
-        context = create_test_daemon_workspace_context(InProcessTestWorkspaceLoadTarget(origin), instance)
+        context = create_test_daemon_workspace_context(InProcessWorkspaceLoadTarget(origin), instance)
         with context as workspace:
             yield workspace

@@ -52,5 +52,6 @@ def made_air(
         times=HOURS,
         first=FIRST,
         spacing=60,
+        reached=np.full(HOURS, LEVELS, "i1"),
         projection=PROJECTION,
     )

@@ -1,11 +1,13 @@
 """
-`sbatch`, `squeue` and `scancel` as small programs: a task is a shell of this machine in its own session.
+`sbatch`, `squeue`, `scancel` and `scontrol` as small programs: a task is a shell of this machine in its own session.
 
 Run as `python slurm_stub.py FOLDER PROGRAM WORDS…`; `installed` makes commands of them. In FOLDER, `asked` has what
-sbatch was asked for, a line of JSON each; files that a test puts there make trouble: `refuse` (what sbatch says
-instead), `away` (times that squeue does not answer), `stuck` (why a task waits for ever).
+sbatch was asked for, a line of JSON each, and `requeued` a line for each task that was queued again; files that a test
+puts there make trouble: `refuse` (what sbatch says instead), `away` (times that squeue does not answer), `stuck` (why
+a task waits for ever).
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -25,7 +27,7 @@ class Stub:
         """Make the commands; their folder, for PATH."""
         commands = self.folder / "bin"
         commands.mkdir(parents=True)
-        for name in ("sbatch", "squeue", "scancel"):
+        for name in ("sbatch", "squeue", "scancel", "scontrol"):
             words = f"{sys.executable} -I -S {Path(__file__)} {self.folder} {name}"
             (commands / name).write_text(f'#!/bin/sh\nexec {words} "$@"\n')
             (commands / name).chmod(0o755)
@@ -47,9 +49,21 @@ class Stub:
         return found
 
     def signal(self, number: int) -> None:
-        """Send a signal to all processes of all tasks, as Slurm does when their time ends."""
+        """Send a signal to all processes of all tasks, as Slurm does when it ends them."""
         for group in self.tasks().values():
-            os.killpg(group, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, number)
+
+    def warn(self) -> None:
+        """Tell the scripts of all tasks, and nothing that they began, that their time is nearly up."""
+        for pid in self.tasks().values():
+            os.kill(pid, signal.SIGUSR1)
+
+    @property
+    def requeued(self) -> list[str]:
+        """Tasks that were queued again."""
+        log = self.folder / "requeued"
+        return log.read_text().split() if log.exists() else []
 
     def submit(self, name: str, script: str, tasks: int = 1) -> int:
         """Start tasks."""
@@ -103,23 +117,32 @@ def scancel(stub: Stub, words: list[str]) -> None:
         os.killpg(group, signal.SIGTERM)
 
 
+def scontrol(stub: Stub, words: list[str]) -> None:
+    """Queue a task again: it ends, and begins anew."""
+    what, number = words
+    assert what == "requeue"
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is one of the task's processes
+    group = stub.tasks()[number]
+    with (stub.folder / "requeued").open("a") as file:
+        file.write(f"{number}\n")
+    os.killpg(group, signal.SIGTERM)
+
+
 def task(stub: Stub, words: list[str]) -> None:
-    """Run a task to its end."""
+    """Run a task to its end, as often as it is queued again."""
     name, number, script = words
-    index = number.split("_")[1]
-    process = subprocess.Popen(
-        ["/bin/sh", "-c", script],
-        env=os.environ | {"SLURM_ARRAY_TASK_ID": index, "SLURM_CPUS_PER_TASK": "1"},
-        start_new_session=True,
-    )
-    place = stub.folder / f"task-{number}"
-    place.with_suffix(".part").write_text(f"{name} {process.pid}")
-    place.with_suffix(".part").rename(place)
-    process.wait()
+    given = {"SLURM_JOB_ID": number, "SLURM_ARRAY_TASK_ID": number.split("_")[1], "SLURM_CPUS_PER_TASK": "1"}
+    place, begun = stub.folder / f"task-{number}", 0
+    while begun <= stub.requeued.count(number):
+        begun += 1
+        process = subprocess.Popen(["/bin/sh", "-c", script], env=os.environ | given, start_new_session=True)
+        place.with_suffix(".part").write_text(f"{name} {process.pid}")
+        place.with_suffix(".part").rename(place)
+        process.wait()
     place.write_text("ended")
 
 
 if __name__ == "__main__":
-    {"sbatch": sbatch, "squeue": squeue, "scancel": scancel, "task": task}[sys.argv[2]](
+    {"sbatch": sbatch, "squeue": squeue, "scancel": scancel, "scontrol": scontrol, "task": task}[sys.argv[2]](
         Stub(Path(sys.argv[1])), sys.argv[3:]
     )

@@ -6,6 +6,7 @@ file `still_air.json` in any folder above the meteorology, which workers of ever
 
     {"seconds": 0.03,                       that a pixel takes
      "drift": 0.2,                          degrees that particles go west in an hour
+     "scale_height": 8000,                  m in which the pressure falls to 1/e of itself
      "scratch": 65536,                      bytes that it writes to its scratch folder
      "too_much": 1.3,                       times that `DoubtfulAir` says more than it should
      "faults": {"7": "timeout", "9": "die", "5": "once timeout"}}   what goes wrong with which pixel, * is any
@@ -91,7 +92,7 @@ class StillAir:
                 "lon": receptor.longitude + wishes.get("drift", 0.0) * age / 60,
                 "lat": receptor.latitude,
                 "zagl": height[particle],
-                "pres": SURFACE * np.exp(-height[particle] / SCALE_HEIGHT),
+                "pres": SURFACE * np.exp(-height[particle] / wishes.get("scale_height", SCALE_HEIGHT)),
                 "foot": foot[particle],
                 "release_height": height[particle],
             }

@@ -9,6 +9,7 @@ from pathlib import Path
 import netCDF4
 import pytest
 from place import BIN, KEY, Place, contents, leftovers
+from taxonomy import causes, seen_at_the_end
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,19 @@ def test_usage_errors_exit_with_2_and_one_line(place: Place) -> None:
         assert len(said.splitlines()) == 1
     assert place.cli("run", code=2).stdout == ""
     assert "No such option" in place.cli("run", "--fast", code=2).stderr
+
+
+def test_a_damaged_record_hides_no_other_scene(place: Place) -> None:
+    other = place.folder / "store/scenes/20190531T0958Z_tropomi_slc"
+    other.mkdir(parents=True)
+    (other / "scene.json").write_text('{"a":')
+    for words in (("status",), ("status", "--json")):
+        done = place.cli(*words, code=1)
+        assert KEY in done.stdout
+        (line,) = done.stderr.splitlines()
+        assert line == (
+            f"stilt-assets: {other}/scene.json is no scene.json; remove it and register the scene again (damaged)"
+        )
 
 
 def alone(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -152,19 +166,46 @@ def copy_meteorology(place: Place) -> None:
 @pytest.mark.parametrize(
     ("spoil", "code", "line"),
     [
-        (
+        pytest.param(
             truncated_arl,
             1,
             "hrrr in .* has no 2019-05-30 07Z, .*4 hour\\(s\\) missing.*; not readable there: 20190530_00-05_hrrr",
+            marks=causes("meteorology_gap"),
         ),
-        (text_named_like_arl, 1, "hrrr in .* has no 2019-05-30 07Z.*cannot parse"),
-        (damaged_record, 1, "20190530_06-11_hrrr is damaged: .* 2019-05-30 07Z, fails its checksum"),
-        (missing_hours, 1, "hrrr in .* has no 2019-05-30 07Z, 2019-05-30 08Z, 2019-05-30 09Z, 2019-05-30 10Z"),
-        (no_meteorology_folder, 1, "no folder .*/nowhere \\(meteorology.source of hrrr\\)"),
-        (all_pixels_outside, 1, "the meteorology does not reach|no pixel lies inside the hrrr files"),
-        (unknown_target, 2, "no target 'slc' in the settings; known: other"),
-        (unknown_key, 2, "simulation: unknown key 'particels'; did you mean 'particles'\\?"),
-        (lost_retrieval, 1, "no retrieval file .*/inbox/S5P_TEST"),
+        pytest.param(
+            text_named_like_arl, 1, "hrrr in .* has no 2019-05-30 07Z.*cannot parse", marks=causes("meteorology_gap")
+        ),
+        pytest.param(
+            damaged_record,
+            1,
+            "20190530_06-11_hrrr is damaged: .* 2019-05-30 07Z, fails its checksum",
+            marks=causes("meteorology"),
+        ),
+        pytest.param(
+            missing_hours,
+            1,
+            "hrrr in .* has no 2019-05-30 07Z, 2019-05-30 08Z, 2019-05-30 09Z, 2019-05-30 10Z",
+            marks=causes("meteorology_gap"),
+        ),
+        pytest.param(
+            no_meteorology_folder,
+            1,
+            "no folder .*/nowhere \\(meteorology.source of hrrr\\)",
+            marks=causes("no_archive"),
+        ),
+        pytest.param(
+            all_pixels_outside,
+            1,
+            "the meteorology does not reach|no pixel lies inside the hrrr files",
+            marks=causes("meteorology"),
+        ),
+        pytest.param(
+            unknown_target, 2, "no target 'slc' in the settings; known: other", marks=causes("unknown_target")
+        ),
+        pytest.param(
+            unknown_key, 2, "simulation: unknown key 'particels'; did you mean 'particles'\\?", marks=causes("settings")
+        ),
+        pytest.param(lost_retrieval, 1, "no retrieval file .*/inbox/S5P_TEST", marks=causes("retrieval")),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -179,6 +220,7 @@ def test_bad_input_gives_one_line_and_leaves_nothing_half_written(
     assert len(told) == 1, said
     assert told[0] == said[-1]
     assert re.search(line, told[0]), told[0]
+    seen_at_the_end(told[0])
     assert leftovers(place.folder / "store") == []
     assert not list(place.scene.glob("footprints-*"))
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from cluster import RUN, Object, PodFault, RequestFault, who_is
+from cluster import RUN, Object, PodFault, RequestFault, cluster, who_is
 from cluster.rules import quantity
-from cluster.world import HERE, SETTINGS, Release, Scene, World, release_of, world_at
+from cluster.world import Release, Scene, World, in_peace, release_of, world_at
 from dagster._daemon.monitoring import run_monitoring
-from place import KEY, Place, contents
+from place import KEY
+from taxonomy import causes, seen
 
 from stilt_assets.pod import TYPICAL
 from stilt_assets.reasons import REASONS
@@ -39,13 +40,7 @@ SHARDS = {f"footprints.run_shard[packs_{name}]" for name in ("0_to_1", "2_to_3",
 
 @pytest.fixture(scope="module")
 def peace(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> dict[str, bytes]:
-    """The Jacobian of the scene, made in one process with its store on a disk."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(HERE))
-        place = Place(tmp_path_factory.mktemp("peace"), shared, **SETTINGS)
-        place.add()
-        place.make()
-        return contents(place.result("jacobian"))
+    return in_peace(tmp_path_factory.mktemp("peace"), shared)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +50,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, shared: Path, release: Release) -> Iterator[World]:
-    with world_at(tmp_path_factory.mktemp("world"), shared, release) as made:
+    with cluster() as running, world_at(tmp_path_factory.mktemp("world"), shared, release, running) as made:
         yield made
 
 
@@ -169,10 +164,11 @@ def retries_of(scene: Scene, run: dg.DagsterRun) -> dict[str, set[str]]:
     """Reasons for which steps were tried again, by the step's key."""
     found: dict[str, set[str]] = {}
     for step, words in scene.dagster.said(run, dg.DagsterEventType.STEP_UP_FOR_RETRY):
-        found.setdefault(str(step), set()).update(name for name in REASONS if f"{name}: " in words)
+        found.setdefault(str(step), set()).update(seen(name) for name in REASONS if f"{name}: " in words)
     return found
 
 
+@causes("pod_lost", "pod_memory", "no_image", "no_start", "not_scheduled")
 def test_whatever_becomes_of_the_pods_of_steps_the_jacobian_is_the_undisturbed_one(
     world: World, peace: dict[str, bytes]
 ) -> None:
@@ -187,6 +183,7 @@ def test_whatever_becomes_of_the_pods_of_steps_the_jacobian_is_the_undisturbed_o
         PodFault("Preempted", re.escape(second), after="1 of 4 pixels"),
         PodFault("ErrImagePull", re.escape(third)),
         PodFault("Unschedulable", "footprints.guard"),
+        PodFault("CreateContainerConfigError", "footprints.widen"),
         PodFault("Killed", "footprints_few_pixels_lost"),
         PodFault("Evicted", "jacobian"),
     )
@@ -202,6 +199,7 @@ def test_whatever_becomes_of_the_pods_of_steps_the_jacobian_is_the_undisturbed_o
             second: {"pod_lost"},
             third: {"no_image"},
             "footprints.guard": {"not_scheduled"},
+            "footprints.widen": {"no_start"},
             "footprints_few_pixels_lost": {"pod_lost"},
             "jacobian": {"pod_lost"},
         }

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from stilt_assets import disk as disk_module
 from stilt_assets.errors import StoreError
 from stilt_assets.store import Store, open_store
 
@@ -92,6 +93,22 @@ def test_a_folder_is_removed_at_once_and_what_a_killed_remover_left_goes_with_th
     disk.remove(disk.result("key", "r"))
     assert disk.names(disk.scene("key")) == []
     assert not disk.exists(disk.result("key", "r"))
+
+
+def test_a_folder_that_somebody_else_removes_meanwhile_is_gone_and_no_failure(
+    disk: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(disk, "r")
+    real = disk_module.sweep
+
+    def meanwhile(folder: Path) -> None:
+        monkeypatch.setattr(disk_module, "sweep", real)
+        disk.remove(disk.result("key", "r"))
+        real(folder)
+
+    monkeypatch.setattr(disk_module, "sweep", meanwhile)
+    disk.remove(disk.result("key", "r"))
+    assert everything(Path(disk.scene("key"))) == set()
 
 
 def test_what_a_killed_writer_began_is_overwritten_by_the_next(disk: Store) -> None:

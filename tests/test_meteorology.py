@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made_weather import lambert, longitudes, write_weather
+from taxonomy import causes, seen
 
 from stilt_assets.demo.meteorology import write_meteorology
 from stilt_assets.errors import MeteorologyError, MeteorologyGapError
@@ -149,9 +150,11 @@ def test_files_are_found_by_their_headers_wherever_they_lie_whatever_they_are_ca
     ]
 
 
+@causes("meteorology_gap")
 def test_hours_that_no_file_holds_are_named_with_the_product(hrrr: Path) -> None:
     with pytest.raises(MeteorologyGapError) as caught:
         found(hrrr, 10, 13)
+    assert seen(caught.value.reason) == "meteorology_gap"
     assert str(caught.value) == f"hrrr in {hrrr} has no 2019-05-30 12Z, 2019-05-30 13Z (2 hour(s) missing)"
     with pytest.raises(MeteorologyGapError, match=r"has no 2019-05-29 22Z, 2019-05-29 23Z \(2 hour"):
         found(hrrr, -2, 1)
@@ -169,9 +172,11 @@ def test_a_long_list_of_missing_hours_is_cut_and_counted(archive: Path) -> None:
         found(archive, 0, 9)
 
 
+@causes("no_archive")
 def test_a_folder_that_is_not_there_and_a_url_are_told(archive: Path) -> None:
-    with pytest.raises(MeteorologyError, match=f"no folder {archive}/none"):
+    with pytest.raises(MeteorologyError, match=f"no folder {archive}/none") as caught:
         found(archive / "none", 0, 1)
+    assert seen(caught.value.reason) == "no_archive"
     with pytest.raises(MeteorologyError, match="must be a folder of this machine, not s3://bucket/hrrr"):
         find_sources("hrrr", "s3://bucket/hrrr", hours(0, 1))
 

@@ -66,6 +66,10 @@ def test_still_air_by_hand(still: Path) -> None:
     assert column[5, W] == pytest.approx(60.0 / (density * 9.80616), rel=1e-3)  # 1 Pa s-1, upwards
     assert air.pressure.shape == (2, 45, 50, len(HEIGHTS))
     assert (air.spacing, air.first % 1440) == (60, 0)
+    assert air.reached.tolist() == [
+        12,
+        12,
+    ]  # 4025 m; the file ends at 4098 m, where pressure is exp(-0.5) of the ground's
 
 
 def test_above_the_data_winds_last_and_updrafts_halve(still: Path) -> None:
@@ -80,10 +84,10 @@ def test_one_file_for_all_gone_with_the_last(still: Path) -> None:
     with decoded.prepared(still):
         mapped = decoded.opened(still)
         assert sum(path.suffix.startswith(".decoded-") for path in still.parent.iterdir()) == 1
-        for name in ("wind", "pressure", "turbulence", "extra", "mixed_layer", "terrain"):
+        for name in ("wind", "pressure", "turbulence", "extra", "mixed_layer", "terrain", "reached"):
             assert np.array_equal(getattr(mapped, name), getattr(in_memory, name)), name
             assert not getattr(mapped, name).flags.writeable
-        assert mapped[6:] == in_memory[6:]
+        assert mapped[7:] == in_memory[7:]
     assert [path.name for path in still.parent.iterdir()] == [still.name]
 
 

@@ -118,6 +118,13 @@ def test_one_receptor_that_fails_says_why(met: dict[str, Any]) -> None:
     assert caught.value.reason == "outside_meteorology"
 
 
+def test_a_receptor_above_the_meteorology_is_told_by_its_reason(met: dict[str, Any]) -> None:
+    config, weather = settings(), NativeModel.met_config_class(**met)
+    with pytest.raises(SimulationError, match="7000 m above ground, lies above the meteorology") as caught:
+        NativeModel().run(POINT.model_copy(update={"altitude": 7000.0}), config, weather, run_window(TIME, -1))
+    assert caught.value.reason == "above_meteorology"
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [

@@ -51,7 +51,7 @@ class Instance:
 
     def run(self, *words: str, **more: str) -> None:
         process = self.start(*words, **more)
-        assert process.wait(200) == 0, self.log.read_text()[-3000:]
+        assert process.wait(900) == 0, self.log.read_text()[-3000:]
 
     def end(self) -> None:
         """End every process that was started, and those that they started, by their environment."""
@@ -121,7 +121,7 @@ def test_a_killed_step_is_started_again_by_itself(instance: Instance, peace: dic
     assert step
     os.kill(int(step[1]), signal.SIGKILL)
     instance.wish(0)
-    assert run.wait(200) == 0, instance.log.read_text()[-3000:]
+    assert run.wait(900) == 0, instance.log.read_text()[-3000:]
     assert 'Started re-execution (attempt # 2) of step "footprints.run_shard[packs_2_to_3]"' in instance.log.read_text()
     assert instance.jacobian() == peace
     assert len(instance.ran()) <= 9 + 2

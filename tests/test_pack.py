@@ -2,6 +2,8 @@
 
 import io
 import random
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -406,6 +408,36 @@ def test_a_reopened_pack_whose_old_files_are_damaged_runs_whole_again(packs: Pac
     packs.put_aside(0, outcome(5), MADE)
     assert packs.finish(0, [3, 5, 8, 9]) == {3, 8, 9}
     assert packs.open(0, [3, 5, 8, 9]) == {3, 8, 9}
+
+
+@pytest.mark.parametrize("kind", ["disk", "bucket"])
+@pytest.mark.parametrize("after", range(3))
+def test_a_finished_pack_that_was_reopened_is_whole_though_its_finisher_died_while_it_tidied_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, after: int
+) -> None:
+    packs = packs_in(open_store(str(tmp_path) if kind == "disk" else f"memory://dying-{after}"), "core")
+    a_pack_of_four(packs)
+    packs.reopen(0, {5})
+    packs.put_aside(0, outcome(5), MADE)
+    removed = []
+
+    def dies(real: Callable[..., None]) -> Callable[..., None]:
+        def remove(self: Store, what: Any) -> None:
+            if len(removed) == after:
+                raise StoreError("its process was killed")
+            removed.append(what)
+            real(self, what)
+
+        return remove
+
+    with monkeypatch.context() as patch:
+        for name in ("remove", "remove_files"):
+            patch.setattr(Store, name, dies(getattr(Store, name)))
+        with pytest.raises(StoreError) if after < 2 else nullcontext():
+            packs.finish(0, [3, 5, 8, 9])
+    members = {0: [3, 5, 8, 9]}
+    assert packs.whole(members) or packs.left(members) == {0: set()}  # no pixel runs again
+    assert len(removed) == min(after, 2)
 
 
 @pytest.mark.parametrize("after", range(5))

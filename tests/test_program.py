@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from stilt.transport.hysplit import driver
+from taxonomy import causes, seen
 
 from stilt_assets import scratch
 from stilt_assets.errors import CannotExecuteError, TransportError
@@ -87,15 +88,18 @@ def meets(late: Path, number: signal.Signals, place: Path, timeout: float = 30.0
             Hysplit().run(RECEPTOR, LONG, late, Limits(timeout))
     finally:
         sender.join()
+    seen(caught.value.reason)
     return caught.value
 
 
+@causes("crashed")
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGFPE", "SIGILL", "SIGBUS"])
 def test_a_fault_of_its_own_is_a_crash(late: Path, place: Path, name: str) -> None:
     lost = meets(late, signal.Signals[name], place)
     assert (lost.reason, name in str(lost)) == ("crashed", True)
 
 
+@causes("killed")
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGHUP", "SIGXCPU"])
 def test_an_end_from_outside_is_killed(late: Path, place: Path, name: str) -> None:
     lost = meets(late, signal.Signals[name], place)
@@ -256,6 +260,7 @@ def true_that_needs(library: bytes) -> bytes:
     return content.replace(b"libc.so.6", library)
 
 
+@causes("cannot_execute")
 @pytest.mark.parametrize(
     ("make", "mode", "says"),
     [
@@ -272,8 +277,9 @@ def test_a_program_that_does_not_start_stops_the_scene(
     late: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[], bytes | None], mode: int, says: str
 ) -> None:
     instead_of_hycs_std(monkeypatch, make(), mode)
-    with pytest.raises(CannotExecuteError, match=says):
+    with pytest.raises(CannotExecuteError, match=says) as caught:
         Hysplit().run(RECEPTOR, SHORT, late, Limits(60.0))
+    seen(caught.value.reason)
 
 
 def test_a_machine_that_pystilt_has_no_program_for_stops_the_scene(late: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from taxonomy import causes, seen
 
 from stilt_assets.errors import UnknownSceneError, UsageError
 from stilt_assets.scene import Recipe, Record, Scene, digest, load_record
@@ -246,10 +247,11 @@ def test_beginning_a_result_again_leaves_its_facts() -> None:
     assert record.results[recipe.name] == {"made_from": {"n": 1}, "pack_pixels": 16, "summary": {"bytes": 5}}
 
 
+@causes("unknown_scene")
 def test_a_scene_that_is_not_registered_is_told_with_the_way_to_register_it(store: Store) -> None:
     with pytest.raises(UnknownSceneError, match="stilt-assets scenes add FILE") as caught:
         load_record(store, KEY)
-    assert caught.value.exit_code == 2
+    assert (seen(caught.value.reason), caught.value.exit_code) == ("unknown_scene", 2)
     assert store.root in str(caught.value)
     with pytest.raises(UsageError, match="is no scene key"):
         load_record(store, "../../etc")

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_weather import longitudes, write_weather
 from place import GRID, KEY, Place, contents
+from taxonomy import causes, seen
 
 from stilt_assets.arrays import read_array
-from stilt_assets.errors import BusyError, DamagedError, DiskFullError
+from stilt_assets.errors import BusyError, DamagedError, DiskFullError, UsageError
 from stilt_assets.shard import (
     Footprints,
     Shard,
@@ -90,6 +91,12 @@ def test_each_pack_is_in_exactly_one_shard(packs: set[int], at_most: int) -> Non
     assert [Shard.from_name(shard.name) for shard in shards] == shards
 
 
+@pytest.mark.parametrize("name", ["", "packs_1", "packs_a_to_b", "packs_0_to_1_2", "packs_-1_to_2", "packs_0_to_1\n"])
+def test_what_names_no_packs_is_told(name: str) -> None:
+    with pytest.raises(UsageError, match="names no packs; it must be such as packs_0_to_12"):
+        Shard.from_name(name)
+
+
 def test_shards_in_any_order_make_the_same_jacobian(place: Place, peace: dict[str, bytes]) -> None:
     desk = prepared(place)
     left = plan_footprints(desk)
@@ -128,14 +135,16 @@ def last_pixel_of(place: Place, shard: Shard) -> int:
     return int(Footprints.of(place.desk()).cut()[shard.last][-1])
 
 
+@causes("busy")
 def test_two_processes_do_not_run_the_same_pack_at_once(place: Place) -> None:
     plan_footprints(prepared(place))
     desk = place.desk()
     held = Footprints.of(desk).packs.file(1, "outcomes")
     with desk.store.alone(held):
         run_shard(place.desk(), Shard(2, 4))
-        with pytest.raises(BusyError, match=r"another process works .*pack=00001"):
+        with pytest.raises(BusyError, match=r"another process works .*pack=00001") as caught:
             run_shard(place.desk(), Shard(0, 1))
+    assert seen(caught.value.reason) == "busy"
 
 
 @pytest.mark.parametrize("reason", ["timeout", "killed", "out_of_memory", "incomplete"])

@@ -16,12 +16,13 @@ from place import KEY, Place, contents
 from slurm_stub import Stub
 
 from stilt_assets.definitions import defs
-from stilt_assets.errors import SettingsError, SlurmError
+from stilt_assets.errors import SettingsError, SlurmError, StoppedError
 from stilt_assets.plan import Footprints
 from stilt_assets.settings import SlurmSettings, load_slurm
-from stilt_assets.shard import Here, Shard, plan_footprints
-from stilt_assets.slurm import Slurm, name_of, options_of, runner_of, script_of
+from stilt_assets.shard import Here, Shard, plan_footprints, run_shard
+from stilt_assets.slurm import Slurm, name_of, options_of, run_in_a_job, runner_of, script_of
 from stilt_assets.stages import make_meteorology, make_pixels
+from stilt_assets.workers import Progress
 
 ROOT = Path(__file__).parents[1]
 PIXELS = 9
@@ -125,6 +126,40 @@ def test_dagster_runs_a_scene_in_one_array_and_a_job_that_is_killed_costs_its_pi
     assert contents(place.result("jacobian")) == peace(place, shared)
 
 
+def test_a_cancelled_job_ends_its_pixel_and_one_whose_time_is_nearly_up_is_queued_again(
+    place: Place, stub: Stub
+) -> None:
+    place.change(packs__shards=1)
+    planned(place)
+    wish(place, 0.3)
+    asked: list[bool] = []
+    runner, whole = slurm(place), Shard(0, 4)
+    Meanwhile(place, 1, lambda: asked.append(True))
+    with pytest.raises(StoppedError, match="jobs are cancelled"):
+        runner.run(place.desk(), whole, stopped=lambda: bool(asked))
+    while stub.tasks():
+        time.sleep(0.02)
+    before = len(ran(place))
+    assert 1 <= before < PIXELS - 2
+    Meanwhile(place, before + 2, stub.warn)
+    runner.run(place.desk(), whole)
+    assert (len(stub.asked), stub.requeued) == (2, ["2_0"])
+    assert ran(place) == list(range(PIXELS))  # none was lost, none ran twice
+
+
+def test_a_job_whose_time_is_up_before_a_pixel_is_done_is_not_queued_for_ever(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned(place)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("PATH", str(place.folder))
+    (place.folder / "scontrol").write_text(f"#!/bin/sh\ntouch {place.folder}/queued\n")
+    (place.folder / "scontrol").chmod(0o755)
+    with pytest.raises(StoppedError):
+        run_in_a_job(place.desk(), Shard(0, 4), lambda _: None, lambda: False, lambda: True)
+    assert not (place.folder / "queued").exists()
+
+
 def test_jobs_of_a_run_that_was_killed_are_waited_for_and_not_doubled(place: Place, stub: Stub) -> None:
     planned(place)
     stub.submit(name_of(Footprints.of(place.desk())), "sleep 1")
@@ -150,6 +185,7 @@ def test_jobs_that_end_in_vain_are_given_up_with_the_last_line_of_their_log(plac
     [
         ({"refuse": "sbatch: error: invalid partition specified: nowhere"}, "invalid partition", "slurm_refused"),
         ({"stuck": "launch failed requeued held"}, "will never start: 1_0 PENDING launch failed", "slurm_refused"),
+        ({"stuck": "PartitionConfig"}, "will never start: 1_0 PENDING PartitionConfig", "slurm_refused"),
     ],
 )
 def test_what_can_never_run_is_told_and_cancelled(
@@ -169,11 +205,30 @@ def test_what_can_never_run_is_told_and_cancelled(
 
 def test_a_controller_that_is_away_for_a_while_is_asked_again(place: Place, stub: Stub) -> None:
     planned(place)
-    (stub.folder / "away").write_text("0")
-    Meanwhile(place, 0, lambda: (time.sleep(0.3), (stub.folder / "away").write_text("3")))
+    (stub.folder / "away").write_text("3")
     with pytest.raises(SlurmError, match="ended 1 times"):
-        slurm(place, setup=["sleep 2", "exit 7"], attempts=1).run(place.desk(), Shard(0, 4))
+        slurm(place, setup=["exit 7"], attempts=1).run(place.desk(), Shard(0, 4))
     assert (stub.folder / "away").read_text() == "0"
+
+
+def test_why_jobs_wait_is_said_once(place: Place, stub: Stub, caplog: pytest.LogCaptureFixture) -> None:
+    planned(place)
+    (stub.folder / "stuck").write_text("Priority")
+    with pytest.raises(SlurmError, match="ended 1 times"):
+        slurm(place, setup=["sleep 1", "exit 7"], attempts=1).run(place.desk(), Shard(0, 4))
+    (line,) = (line for line in caplog.messages if "wait" in line)
+    assert line.endswith("wait: PENDING Priority")
+
+
+def test_progress_counts_the_packs_of_the_shard_and_no_others(place: Place, stub: Stub) -> None:
+    planned(place)
+    run_shard(place.desk(), Shard(0, 1))
+    told: list[Progress] = []
+    with pytest.raises(SlurmError, match="ended 1 times"):
+        slurm(place, setup=["sleep 1", "exit 7"], attempts=1).run(place.desk(), Shard(1, 4), told.append)
+    assert len(told) > 2
+    assert {(each.packs_done, each.packs) for each in told} == {(1, 4)}
+    assert {(each.pixels_done, each.pixels) for each in told} == {(2, 7)}
 
 
 def test_without_slurm_the_run_says_where_to_start_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +252,7 @@ def test_options_are_those_of_the_settings() -> None:
         "--nodes=1",
         "--ntasks=1",
         "--array=0-11%4",
-        "--signal=B:TERM@60",
+        "--signal=B:USR1@60",
         "--output=/logs/%x-%A_%a.log",
         "--open-mode=append",
         "--requeue",
@@ -237,6 +292,15 @@ def test_the_settings_of_the_checkout_are_the_defaults(monkeypatch: pytest.Monke
     assert load_slurm() == SlurmSettings(logs=logs)  # pyright: ignore[reportCallIssue]
     assert runner_of("slurm") == Slurm(load_slurm())
     assert isinstance(runner_of("in_process"), Here)
+
+
+def test_a_time_that_is_over_before_a_pixel_begins_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STILT_ASSETS_SLURM", str(tmp_path / "slurm.yaml"))
+    (tmp_path / "slurm.yaml").write_text("time: 3\ngrace: 119\n")
+    assert load_slurm().grace == 119
+    (tmp_path / "slurm.yaml").write_text("time: 3\ngrace: 120\n")
+    with pytest.raises(SettingsError, match="time"):
+        load_slurm()
 
 
 def test_a_wrong_key_is_told_with_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

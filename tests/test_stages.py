@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import zarr
 from place import BOUNDS, GRID, KEY, Place, contents, leftovers
+from taxonomy import causes, seen, seen_at_the_end
 
 from stilt_assets.arrays import read_array
 from stilt_assets.errors import BusyError, StoppedError, UsageError
@@ -244,11 +245,13 @@ def test_a_pixel_outside_the_meteorology_is_a_row_with_a_reason(place: Place) ->
     assert json.loads(place.cli("status", KEY, "--json").stdout)["reasons"] == {"outside_meteorology": 1}
 
 
+@causes("pixels_lost")
 def test_too_many_lost_pixels_end_a_run_before_its_jacobian(place: Place) -> None:
     place.move_pixel(0, 1, -113.2, 40.5)
     place.change(targets__slc__bounds=[-113.5, *BOUNDS[1:]])
     said = place.cli("run", KEY, code=1).stderr.splitlines()[-1]
     assert "1 of 9 pixels lost (11.1%), 5.0% tolerated: 1 outside_meteorology" in said
+    assert seen_at_the_end(said) == "pixels_lost"
     assert not list(place.scene.glob("jacobian-*"))
 
 
@@ -398,13 +401,15 @@ def test_scenes_added_during_a_run_are_not_undone_by_it(place: Place) -> None:
     assert place.desk().record.retrieval["path"] == "/elsewhere.nc"
 
 
+@causes("stopped")
 def test_status_tells_of_the_footprints_under_way_and_of_the_current_ones(undisturbed: Place, place: Place) -> None:
     store = place.desk().store
     place.make()
     assert (status_of(store, KEY).state, status_of(store, KEY).outcomes["missing"]) == ("done", 0)
     place.change(simulation__seed=1)
-    with pytest.raises(StoppedError):
+    with pytest.raises(StoppedError) as caught:
         make_footprints(place.desk(), stopped=lambda: True)
+    assert seen(caught.value.reason) == "stopped"
     assert (status_of(store, KEY).state, status_of(store, KEY).outcomes["missing"]) == ("started", 9)
     place.change(simulation__seed=0)
     place.make()

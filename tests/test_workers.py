@@ -3,9 +3,10 @@
 import shutil
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from stilt_assets.errors import DamagedError, DiskFullError, OverBudgetError, Wo
 from stilt_assets.grid import Grid
 from stilt_assets.meteorology.proof import Edges
 from stilt_assets.pack import Packs
-from stilt_assets.pixel import Workplace
+from stilt_assets.pixel import Job, Workplace, run_pixel
 from stilt_assets.receptor import Kernel, Receptor
 from stilt_assets.simulation import Limits, Outcome, Simulation, Status
 from stilt_assets.store import open_store
@@ -216,3 +217,39 @@ def test_a_damaged_pixel_runs_again_and_no_other(tmp_path: Path, monkeypatch: py
 def test_damage_without_end_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DamagedError, match="pack 1 made is damaged again and again"):
         run(tmp_path, monkeypatch, Fate(damaged={1: 1000}))
+
+
+class NoRoom(Packs):
+    """Puts no result aside that has particles, as its worker has no memory left."""
+
+    def put_aside(self, number: int, outcome: Outcome, made: Any) -> None:
+        """MemoryError for what is large."""
+        if made:
+            raise MemoryError
+        super().put_aside(number, outcome, made)
+
+
+class NotReadable:
+    """Kept particles for which a worker has no memory."""
+
+    def particles(self, _: int) -> None:
+        """As pyarrow says it."""
+        raise MemoryError("malloc of size 1440000 failed")
+
+
+@pytest.mark.parametrize("kept", [None, NotReadable()])
+def test_a_worker_without_memory_for_what_a_pixel_made_or_kept_loses_no_more_than_that(
+    tmp_path: Path, kept: Any
+) -> None:
+    store = open_store(str(tmp_path / "store"))
+    packs = NoRoom(store, store.result("key", "particles-0"), store.result("key", "footprints-0"), "endpoints")
+    simulation, grid = Simulation("still_air:StillAir", 2, 2, 0), Grid(0, 0, 1, 1, 1)
+    edges: Any = SimpleNamespace(shares=lambda *_: (0.0, 0.0))
+    work = Workplace(packs, simulation, grid, tmp_path, edges, Limits(1.0), workers=1, attempts=2)
+    receptor = Receptor(0, datetime(2019, 5, 30, 9, tzinfo=UTC), 0.5, 0.5, 0, 100)
+    job = Job(0, receptor, Kernel(np.ones(1), np.ones(1), 1.0), Limits(1.0), attempt=1, kept=kept)
+    assert run_pixel(work, job) == "out_of_memory"
+    assert run_pixel(work, replace(job, attempt=2)) == ""
+    packs.finish(0, [0])
+    (row,) = read_outcomes(store, packs.footprints)
+    assert (row["status"], row["reason"], row["attempts"]) == ("failed", "out_of_memory", 2)

@@ -15,7 +15,7 @@ from stilt_assets.cli.metrics import metrics
 from stilt_assets.cli.preview import preview
 from stilt_assets.cli.run import demo, run
 from stilt_assets.cli.shard import shard
-from stilt_assets.cli.terminal import say
+from stilt_assets.cli.terminal import tell_failure
 from stilt_assets.errors import StiltAssetsError, StoppedError
 
 app = typer.Typer(
@@ -43,5 +43,5 @@ def main() -> None:
     try:
         app()
     except StiltAssetsError as error:
-        say(f"stilt-assets: {error}")
+        tell_failure(error)
         sys.exit(error.exit_code)

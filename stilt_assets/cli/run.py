@@ -1,7 +1,9 @@
 """Do a whole scene by hand: the commands `run` and `demo`."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 from typing import Annotated
 
 import typer
@@ -47,12 +49,12 @@ def run_scene(desk, *, retry_failed: bool = False) -> str:
     runner = runner_of(os.environ.get("STILT_ASSETS_EXECUTOR", ""))
     _tell(stages.make_pixels(desk))
     _tell(stages.make_meteorology(desk, say))
-    expected = preview_of(desk, retry_failed=retry_failed).expected
+    expected, begun = preview_of(desk, retry_failed=retry_failed).expected, monotonic()
     with stoppable() as stopped, bar() as tell:
         footprints = make_footprints(
             desk, tell, stopped, say, retry_failed=retry_failed, expected=expected, runner=runner
         )
-    _tell(footprints)
+    _tell(replace(footprints, seconds=monotonic() - begun))
     if not footprints.summary["crop_was_large_enough"]:
         say(str(footprints.summary["crop"]))
     answer = few_pixels_lost(read_outcomes(desk.store, footprints.folder), desk.target.tolerance)

@@ -1,5 +1,6 @@
 """Run some packs of a scene on this machine: what a job of a batch system does."""
 
+import signal
 from dataclasses import replace
 from typing import Annotated
 
@@ -13,9 +14,21 @@ def shard(
     name: Annotated[str, typer.Argument(help="the packs, such as packs_0_to_12")],
     workers: Annotated[int | None, typer.Option(min=1, help="processes; as the settings say if not given")] = None,
 ) -> None:
-    """Give every pixel of some packs its outcome; what is done is left as it is. For the jobs of a batch system."""
+    """
+    Give every pixel of some packs its outcome; what is done is left as it is. For the jobs of a batch system.
+
+    SIGUSR1 says that the job's time is nearly up: it stops at the next pixel, and Slurm is asked to queue it again.
+    """
+    late: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        late.append(number)
+        say("the time of this job is nearly up: stopping at the next pixel")
+
+    signal.signal(signal.SIGUSR1, note)
     from stilt_assets.recipes import desk_of
-    from stilt_assets.shard import Shard, run_shard
+    from stilt_assets.shard import Shard
+    from stilt_assets.slurm import run_in_a_job
 
     settings, store = settings_and_store()
     if workers:
@@ -29,4 +42,4 @@ def shard(
             say(f"{state.pixels_done} of {state.pixels} pixels, {state.packs_done} of {state.packs} packs")
 
     with stoppable() as stopped:
-        run_shard(desk, Shard.from_name(name), tell, stopped)
+        run_in_a_job(desk, Shard.from_name(name), tell, stopped, lambda: bool(late))

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from stilt_assets.errors import StoppedError
+from stilt_assets.errors import StiltAssetsError, StoppedError, UsageError
 from stilt_assets.settings import Settings, load_settings
 from stilt_assets.store import Store, open_store
 
@@ -20,6 +20,11 @@ Key = Annotated[str, typer.Argument(help="scene key, such as 20190530T0958Z_trop
 def say(line: str) -> None:
     """A line for people."""
     typer.echo(line, err=True)
+
+
+def tell_failure(error: StiltAssetsError) -> None:
+    """A failure in one line for people, with the word by which the table of reasons knows it."""
+    say(f"stilt-assets: {error}" + (f" ({error.reason})" if error.reason != UsageError.reason else ""))
 
 
 def settings_and_store() -> tuple[Settings, Store]:

@@ -66,7 +66,7 @@ def no_gaps(
         return checked(_no_gaps(_outcomes(desk)), dg.AssetCheckSeverity.WARN)
 
 
-@dg.asset_check(asset=jacobian, retry_policy=RETRIES, op_tags=as_pod("check"))
+@dg.asset_check(asset=jacobian, blocking=True, retry_policy=RETRIES, op_tags=as_pod("check"))
 def jacobian_is_physical(
     context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]
 ) -> dg.AssetCheckResult:

@@ -12,8 +12,7 @@ import dagster as dg
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 
 _WINDOW = 60.0  # s after which the daemon, which looks every few seconds, has repeated what it has not forgotten
-_FIRST = 24 * 3600.0  # s that the first look goes back
-_AT_ONCE = 500  # failures that one look reads, at most
+_FIRST = 3600.0  # s that the first look goes back
 _TOLD = "stilt_assets/told_again"  # the run's own id: a run that repeats another has its tags, too
 _SAID = "This failure was passed over, although the run is to be repeated; it is told once more."
 
@@ -26,11 +25,11 @@ def remind(instance: dg.DagsterInstance, since: float, until: float) -> list[str
         updated_after=datetime.fromtimestamp(since, UTC),
         updated_before=datetime.fromtimestamp(until, UTC),
     )
-    runs = [record.dagster_run for record in instance.get_run_records(wanted, limit=_AT_ONCE)]
+    runs = [record.dagster_run for record in instance.get_run_records(wanted)]
     forgotten = [run for run in runs if AUTO_RETRY_RUN_ID_TAG not in run.tags and run.tags.get(_TOLD) != run.run_id]
     for run in forgotten:
-        instance.add_run_tags(run.run_id, {_TOLD: run.run_id})
         instance.report_run_failed(run, _SAID)  # the daemon repeats no run twice
+        instance.add_run_tags(run.run_id, {_TOLD: run.run_id})
     return [run.run_id for run in forgotten]
 
 

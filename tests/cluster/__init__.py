@@ -14,16 +14,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 
+from cluster.controller import Controller
 from cluster.faults import RUN, Faults, PodFault, RequestFault
 from cluster.kubelet import Kubelet, clear, who_is
 from cluster.objects import Object, Objects
 from cluster.server import Server
 
-__all__ = ["NAMESPACE", "RUN", "Cluster", "Object", "PodFault", "RequestFault", "cluster", "who_is"]
+__all__ = ["NAMESPACE", "RUN", "Cluster", "Object", "PodFault", "RequestFault", "cluster", "kubeconfig", "who_is"]
 NAMESPACE = "stilt"
 
 
@@ -32,24 +34,16 @@ class Cluster:
     """A cluster while it runs."""
 
     folder: Path
-    server: Server
+    url: str  # of its API
     objects: Objects
     faults: Faults
-
-    @property
-    def url(self) -> str:
-        """Of its API."""
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
+    kubelet: Kubelet
+    asked: set[tuple[str, str]]  # verbs and resources that were asked for, as a role names them
 
     @property
     def kubeconfig(self) -> Path:
         """How clients reach it."""
         return self.folder / "kubeconfig"
-
-    @property
-    def asked(self) -> set[tuple[str, str]]:
-        """Verbs and resources that were asked for, as a role names them."""
-        return self.server.asked
 
     def put_config_map(self, name: str, data: Mapping[str, str]) -> None:
         """Keep a config map."""
@@ -70,19 +64,24 @@ class Cluster:
 
     def log(self, pod: Object) -> str:
         """What a pod wrote."""
-        file = self.server.kubelet.log(pod)
+        file = self.kubelet.log(pod)
         return file.read_text(errors="replace") if file.exists() else ""
 
-    def _write_kubeconfig(self) -> None:
-        content: dict[str, Any] = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "here",
-            "clusters": [{"name": "here", "cluster": {"server": self.url}}],
-            "users": [{"name": "test", "user": {}}],
-            "contexts": [{"name": "here", "context": {"cluster": "here", "user": "test", "namespace": NAMESPACE}}],
-        }
-        self.kubeconfig.write_text(yaml.safe_dump(content))
+
+def kubeconfig(url: str, authority: bytes = b"", user: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """How a client reaches an API server, and as whom; `authority` says whose certificate is believed."""
+    there = {"server": url}
+    if authority:
+        there["certificate-authority-data"] = base64.b64encode(authority).decode()
+    content: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "here",
+        "clusters": [{"name": "here", "cluster": there}],
+        "users": [{"name": "test", "user": dict(user)}],
+        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "test", "namespace": NAMESPACE}}],
+    }
+    return yaml.safe_dump(content)
 
 
 @contextmanager
@@ -91,12 +90,13 @@ def cluster() -> Iterator[Cluster]:
     folder = Path(tempfile.mkdtemp(prefix="k8s-", dir="/tmp"))
     objects, faults = Objects(), Faults()
     with Server(objects, faults) as server:
-        server.kubelet = Kubelet(objects, faults, folder, ("127.0.0.1", server.server_address[1]))
+        server.kubelet = Controller(objects, faults, folder, ("127.0.0.1", server.server_address[1]))
         listener = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
         listener.start()
         try:
-            made = Cluster(folder, server, objects, faults)
-            made._write_kubeconfig()
+            url = f"http://127.0.0.1:{server.server_address[1]}"
+            made = Cluster(folder, url, objects, faults, server.kubelet, server.asked)
+            made.kubeconfig.write_text(kubeconfig(url))
             yield made
         finally:
             server.kubelet.close()

@@ -70,7 +70,7 @@ def environment(pod: Object, objects: Objects, room: Room, server: tuple[str, in
         "KUBERNETES_SERVICE_PORT": str(server[1]),
     }
     mounts = room.mounts(pod, objects)
-    for name, value in _variables(pod, objects):
+    for name, value in variables(pod, objects):
         below = next((path for path in mounts if value == path or value.startswith(f"{path}/")), None)
         here = below is None or Path(value).exists()
         given[name] = value if here else str(mounts[below]) + value.removeprefix(below)
@@ -86,7 +86,8 @@ def words_of(container: Object, mounts: Mapping[str, Path] = MappingProxyType({}
     return [places.sub(lambda found: str(mounts[found[0]]), word) for word in words]
 
 
-def _variables(pod: Object, objects: Objects) -> Iterator[tuple[str, str]]:
+def variables(pod: Object, objects: Objects) -> Iterator[tuple[str, str]]:
+    """Those that a pod's container is given, as its manifest says them. ConfigError."""
     container, namespace = pod["spec"]["containers"][0], pod["metadata"]["namespace"]
     for source in container.get("envFrom") or []:
         for field, kind in (("configMapRef", "configmaps"), ("secretRef", "secrets")):

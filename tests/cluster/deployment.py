@@ -48,13 +48,13 @@ class Deployment:
             pass
         remind(self.instance, time.time() - 3600, time.time() - 5)
 
-    def to_the_end(self, seconds: float = 500) -> list[dg.DagsterRun]:
+    def to_the_end(self, seconds: float = 1500) -> list[dg.DagsterRun]:
         """Turn until no run is under way and none is to be retried; all runs, the first one first."""
         return self.until(
             lambda runs: all(run.status in ENDED and not _comes_again(run, runs) for run in runs), seconds
         )
 
-    def until(self, seen: Callable[[list[dg.DagsterRun]], bool], seconds: float = 500) -> list[dg.DagsterRun]:
+    def until(self, seen: Callable[[list[dg.DagsterRun]], bool], seconds: float = 1500) -> list[dg.DagsterRun]:
         """Turn until the runs are as wanted."""
         end = time.monotonic() + seconds
         while not seen(runs := list(reversed(self.instance.get_runs()))):
@@ -70,8 +70,9 @@ class Deployment:
 
 
 def _comes_again(run: dg.DagsterRun, runs: list[dg.DagsterRun]) -> bool:
-    again = run.tags.get("dagster/will_retry") == "true"
-    return again and run.run_id not in {other.parent_run_id for other in runs}
+    """Whether a run that ended is repeated, as far as one knows: the tag that says so comes after its status."""
+    over = run.status != dg.DagsterRunStatus.FAILURE or run.tags.get("dagster/will_retry") == "false"
+    return not over and run.run_id not in {other.parent_run_id for other in runs}
 
 
 def _words(entry: Any) -> str:

@@ -5,7 +5,17 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Literal
 
-Fate = Literal["OOMKilled", "Killed", "Evicted", "Preempted", "NodeGone", "Deleted", "Unschedulable", "ErrImagePull"]
+Fate = Literal[
+    "OOMKilled",
+    "Killed",
+    "Evicted",
+    "Preempted",
+    "NodeGone",
+    "Deleted",
+    "Unschedulable",
+    "ErrImagePull",
+    "CreateContainerConfigError",
+]
 Answer = Literal["429", "500 after it was made", "503", "drop"]
 RUN = "run"  # the pod of a run itself; all others are known by the key of their step
 

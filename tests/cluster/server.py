@@ -8,8 +8,9 @@ import struct
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from cluster.controller import Controller
 from cluster.faults import Faults
-from cluster.kubelet import Kubelet, who_is
+from cluster.kubelet import who_is
 from cluster.objects import Objects, RefusedError
 from cluster.rules import check_job
 
@@ -31,7 +32,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self, objects: Objects, faults: Faults) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.objects, self.faults = objects, faults
-        self.kubelet: Kubelet
+        self.kubelet: Controller
         self.asked: set[tuple[str, str]] = set()  # verb and resource, as a role names them
 
     def handle_error(self, *_: object) -> None:

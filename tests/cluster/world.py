@@ -13,10 +13,10 @@ import pytest
 import yaml
 from deployment import ROOT, Checkout, instance_of, objects, stub_chart, values_of
 from gcs_server import BUCKET, gcs_server
-from place import KEY, Place
+from place import KEY, Place, contents
 from postgres import Postgres, postgres
 
-from cluster import NAMESPACE, Cluster, Object, cluster, who_is
+from cluster import NAMESPACE, Cluster, Object, who_is
 from cluster.deployment import Deployment, deployment
 
 HERE = Path(__file__).parents[1]
@@ -39,6 +39,7 @@ class Release:
     instance: dict[str, Any]
     environment: dict[str, str]
     role: dict[str, Any]  # of runs
+    objects: list[dict[str, Any]]  # that Helm makes of our own manifests
 
 
 def release_of(folder: Path) -> Release:
@@ -55,7 +56,18 @@ def release_of(folder: Path) -> Release:
     instance["run_launcher"]["config"]["job_image"] = values["stilt"]["image"]
     for block, changes in LIFE.items():
         instance[block] |= changes
-    return Release(instance | {"storage": storage}, ours["ConfigMap", "environment"]["data"], ours["Role", "jobs"])
+    instance |= {"storage": storage}
+    return Release(instance, ours["ConfigMap", "environment"]["data"], ours["Role", "jobs"], found)
+
+
+def in_peace(folder: Path, shared: Path) -> dict[str, bytes]:
+    """The Jacobian of the scene, made in one process with its store on a disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(HERE))
+        place = Place(folder, shared, **SETTINGS)
+        place.add()
+        place.make()
+        return contents(place.result("jacobian"))
 
 
 @dataclass
@@ -68,6 +80,7 @@ class World:
     bucket: str  # URL of the server
     folder: Path
     shared: Path
+    logs: Path  # where pods keep their logs until these are in the bucket
 
     @contextmanager
     def scene(self, name: str) -> Iterator["Scene"]:
@@ -93,7 +106,7 @@ class World:
         self.cluster.put_config_map("settings", {"settings.yaml": place.config.read_text()})
         here = given | database | {"DAGSTER_PG_PASSWORD": password, "STILT_ASSETS_CONFIG": str(place.config)}
         logs = self.release.instance["compute_logs"]
-        logs = logs | {"config": logs["config"] | {"local_dir": str(self.folder / "logs")}}
+        logs = logs | {"config": logs["config"] | {"local_dir": str(self.logs)}}
         instance = self.release.instance | {"compute_logs": logs}
         with pytest.MonkeyPatch.context() as patch:
             for variable, value in here.items():
@@ -125,7 +138,7 @@ class Scene:
 
 
 @contextmanager
-def world_at(folder: Path, shared: Path, release: Release) -> Iterator[World]:
-    """A cluster, a database and a bucket, with nothing in them."""
-    with cluster() as running, postgres() as database, gcs_server() as bucket:
-        yield World(running, release, database, bucket.url, folder, shared)
+def world_at(folder: Path, shared: Path, release: Release, running: Cluster) -> Iterator[World]:
+    """A database and a bucket with nothing in them, beside a cluster."""
+    with postgres() as database, gcs_server() as bucket:
+        yield World(running, release, database, bucket.url, folder, shared, folder / "logs")

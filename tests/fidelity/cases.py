@@ -127,6 +127,11 @@ CASES = {
         Case("steep", made(**MIDDAY, rise=1800.0), in_the_middle()),
         Case("no_pressure", made(**MIDDAY, with_pressure=False), in_the_middle()),
         Case("hybrid", made(**MIDDAY, axis=arlmet.HybridAxis, with_pressure=False), in_the_middle()),
+        Case(
+            "hybrid_hung",
+            made(**MIDDAY, rise=900.0, axis=arlmet.HybridAxis, with_pressure=False, hung=True),
+            in_the_middle(),
+        ),
         Case("hybrid_steep", made(**WINTER, rise=1800.0, axis=arlmet.HybridAxis, with_pressure=False), in_the_middle()),
     )
 }

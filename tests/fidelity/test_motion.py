@@ -1,5 +1,6 @@
 """Do particles of the native model go where those of `hycs_std` go, and meet the same air there?"""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,11 @@ import pandas as pd
 import pytest
 
 from fidelity import influence
+from fidelity.oracle import ask
+from stilt_assets.errors import TransportError
 from stilt_assets.transport.native.decoded import decoded_in_memory
 from stilt_assets.transport.native.engine import Flight, Met, fly_still, met_of, new_flight, start
+from stilt_assets.transport.native.flight import needs_air_up_to
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 HRRR = [SHARED / "hrrr" / name for name in ("20190530_00-05_hrrr", "20190530_06-11_hrrr")]
@@ -60,6 +64,18 @@ def test_mean_trajectories_end_where_those_of_hycs_std_do(met):
     assert (calm["up"] < 1.0).mean() > 0.85  # the others rise over the meteorology's lid
     assert calm["across"].median() < 10.0
     assert calm["up"].median() < 0.2
+
+
+@pytest.mark.parametrize(("height", "serves"), [(6370.0, True), (6390.0, False)])
+def test_a_release_may_be_as_high_above_the_meteorology_s_levels_as_in_hycs_std(met, height, serves):
+    place = pd.DataFrame(
+        {"lon": [-111.95], "lat": [40.75], "height": [height], "time": [pd.Timestamp("2019-05-30 05:00")]}
+    )
+    refused = nullcontext() if serves else pytest.raises(AssertionError, match="Start height in extrapolation region")
+    with refused:
+        ask(place, HRRR, 1, nturb=1)
+    with nullcontext() if serves else pytest.raises(TransportError, match="6380 m; lower"):
+        needs_air_up_to(met, height, minute_of(place["time"][0]))
 
 
 def test_minutes_near_the_ground_have_the_influence_that_hycs_std_prints(met):

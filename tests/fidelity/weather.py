@@ -29,19 +29,25 @@ def write_columns(
     ground: Mapping[str, Callable[[int], np.ndarray | float]] | None = None,
     left_out: Sequence[str] = (),
     lifted: float = 0.0,
+    hung: bool = False,
 ) -> Path:
     """
     Write columns in hydrostatic balance: K, m s-1, kg kg-1 and hPa s-1 at roughly `heights` m, the ground (0) first.
 
     `ground` adds or replaces fields of the ground, each a function of the hour; `left_out` are names not to write. HGTS
-    of pressure levels are `lifted` m above what the temperatures give.
+    of pressure levels are `lifted` m above what the temperatures give. `hung` hybrid levels are as models have them:
+    the higher, the less of the ground's pressure is in theirs, and the rest is constant.
     """
     shape = (len(heights), grid.ny, grid.nx)
     dry = np.asarray(heights)[:, None, None] * np.ones(shape)
     floor = np.broadcast_to(np.asarray(terrain, "f8"), shape[1:])
     surface = 1013.25 * np.exp(-floor / 8000.0)
-    shares = np.exp(-np.asarray(heights) / 8000.0)
-    levels = {arlmet.PressureAxis: 1000.0 * shares, arlmet.HybridAxis: np.round(shares, 4)}.get(axis, shares)
+    shares, constant = np.exp(-np.asarray(heights) / 8000.0), np.zeros(len(heights))
+    if hung:
+        constant = np.floor(1013.25 * (shares - shares**2))  # hPa
+        # A level is written in six characters, as the constant's hPa and behind the point the ground's share.
+        shares = np.array([round(share**2, 5 - len(f"{hpa:.0f}")) for share, hpa in zip(shares, constant, strict=True)])
+    levels = {arlmet.PressureAxis: 1000.0 * shares, arlmet.HybridAxis: constant + np.round(shares, 4)}.get(axis, shares)
     with arlmet.File(path, mode="w", source="MADE", grid=grid, vertical_axis=axis(list(levels))) as file:
         for hour in hours:
             step = file.create_recordset((DAY + timedelta(hours=hour)).isoformat(), forecast=0)
@@ -49,7 +55,7 @@ def write_columns(
                 pressure = levels[:, None, None] * np.ones(shape)
                 pressure[0] = surface
             else:
-                pressure = shares[:, None, None] * surface
+                pressure = constant[:, None, None] + shares[:, None, None] * surface
             height = _heights(pressure, dry, temperature, humidity, hour)
             zero = np.zeros(shape)
             moist = zero if humidity is None else humidity(height, hour)

@@ -1,4 +1,4 @@
-"""Which weathers are the ensembles made in that the HRRR files do not hold? Noon, winter, gale, hills."""
+"""Which weathers are ensembles made in that the HRRR files do not hold? Noon, winter, gale, hills, hybrid levels."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +53,7 @@ def _written(
     heat: float,
     friction: float,
     terrain: np.ndarray | float = 300.0,
+    axis: type[arlmet.VerticalAxis] = arlmet.SigmaAxis,
 ) -> Path:
     return write_columns(
         path,
@@ -63,7 +64,9 @@ def _written(
         humidity=_humidity,
         omega=lambda height, hour: 2e-4 * np.sin(height / 900.0) * (1 + hour),
         terrain=terrain,
-        axis=arlmet.SigmaAxis,
+        axis=axis,
+        with_pressure=axis is arlmet.SigmaAxis,
+        hung=axis is arlmet.HybridAxis,
         ground={
             "USTR": lambda hour: friction * (1.0 + 0.1 * hour),
             "SHTF": lambda hour: heat * (1.0 - 0.1 * hour),
@@ -78,5 +81,14 @@ WEATHERS: dict[str, Callable[[Path], Path]] = {
     "gale": lambda path: _written(path, ground=(285.0, 0.008, 1200.0), wind=(26.0, 0.2), heat=30.0, friction=0.95),
     "hills": lambda path: _written(
         path, ground=(293.0, 0.009, 1000.0), wind=(7.0, 0.5), heat=140.0, friction=0.35, terrain=_hills()
+    ),
+    "hybrid": lambda path: _written(
+        path,
+        ground=(297.0, 0.0095, 1400.0),
+        wind=(9.0, 0.4),
+        heat=210.0,
+        friction=0.4,
+        terrain=_hills(),
+        axis=arlmet.HybridAxis,
     ),
 }

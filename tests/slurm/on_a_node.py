@@ -159,21 +159,22 @@ def test_whatever_becomes_of_its_jobs_the_jacobian_is_the_same(
     assert run.returncode == 0, told
     assert contents(scene.place.result("jacobian")) == peace
     assert set(scene.ran()) == set(range(PIXELS))
-    assert len(scene.ran()) <= PIXELS + 4  # each of two jobs had a pixel under way, some two
+    # Two jobs had a pixel under way: Slurm gives them KillWait to end it, a fault does not.
+    assert len(scene.ran()) <= PIXELS + (2 if trouble in (killed, node_lost) else 0)
 
 
-def test_a_job_that_reaches_its_time_limit_stops_and_what_is_left_runs_in_the_next(
+def test_a_job_whose_time_limit_comes_near_is_queued_again_and_goes_on(
     slurm: Node, folder: Path, shared: Path, peace: dict[str, bytes]
 ) -> None:
     place = made(folder, shared)
     place.change(packs__shards=1)
-    scene = Scene(place, slurm, seconds=14.0, time=2, grace=30)
+    # Slurm tells it 30 s before its time is up, or up to 60 s earlier: after 210 s at the latest, when not all is done.
+    scene = Scene(place, slurm, seconds=24.0, time=4, grace=30)
     run = scene.start()
     _, told = run.communicate(timeout=1200)
     assert run.returncode == 0, told
-    logs = list((place.folder / "slurm-logs").glob("*.log"))
-    assert len(logs) >= 2
-    assert any("stopping at the next pixel" in log.read_text() for log in logs)
+    (log,) = (place.folder / "slurm-logs").glob("*.log")  # of one array, however often its task began
+    assert "nearly up" in log.read_text()
     assert sorted(scene.ran()) == list(range(PIXELS))  # none was lost, none ran twice
     assert contents(place.result("jacobian")) == peace
 

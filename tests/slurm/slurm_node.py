@@ -1,4 +1,10 @@
-"""A Slurm of one node on this machine: its own munge, controller and node daemon, folders and ports; needs root."""
+"""
+A Slurm of one node on this machine: its own munge, controller and node daemon, folders and ports; needs root.
+
+All is as Slurm has it unless somebody says otherwise, but that a job which is queued again waits 60 s and not 120
+(`cred_expire`), that the queue is looked at every second, and that a node is missed after 10 s. The wait must be longer
+than `KillWait`: a node on which a job still ends does not take it once more.
+"""
 
 import getpass
 import os
@@ -19,7 +25,7 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=60
 CryptoType=crypto/munge
 SlurmUser={user}
 SlurmdUser={user}
@@ -42,7 +48,7 @@ AccountingStorageType=accounting_storage/none
 MpiDefault=none
 ReturnToService=2
 SlurmdTimeout=10
-KillWait=5
+KillWait=30
 MinJobAge=60
 JobRequeue=1
 OverTimeLimit=0

@@ -54,13 +54,15 @@ def _cells_per_minute(projection, table):
             table[0, y, x], table[1, y, x] = 60.0 / size[0], 60.0 / size[1]
 
 
-def fill(fields: Fields, cells: npt.NDArray[np.float64], least: float, *out: npt.NDArray[np.generic]) -> None:
+def fill(fields: Fields, cells: npt.NDArray[np.float64], least: float, *out: npt.NDArray[np.generic]) -> int:
     """
     Put what particles read of one time, from its fields, where `out` says.
 
+    How many levels the file's own reach in the south-western column comes back.
+
     `least` depth of the mixed layer, m; `out` are wind, pressure, turbulence, extra and mixed layer (see `layout`).
     """
-    _fill(fields.upper, fields.heights, fields.ground, cells, least, *out)
+    return _fill(fields.upper, fields.heights, fields.ground, cells, least, *out)
 
 
 @compiled(error_model="numpy")
@@ -68,7 +70,7 @@ def _fill(upper, given, ground, cells, least, wind, pressure, turbulent, extra, 
     levels_of_file, ny, nx = upper.shape[1:]
     data, heights = np.empty((COLUMN, levels_of_file)), np.empty(levels_of_file)
     levels, air, theta = np.empty(LEVELS), np.empty((COLUMN, LEVELS)), np.empty(LEVELS)
-    scales = np.empty((LEVELS, 2))
+    scales, reached = np.empty((LEVELS, 2)), LEVELS
     for y in range(ny):
         for x in range(nx):
             count = _gather(upper, given, y, x, data, heights)
@@ -76,6 +78,8 @@ def _fill(upper, given, ground, cells, least, wind, pressure, turbulent, extra, 
             if given.shape[0] == 0:
                 heights_of(data, count, heights)
             remap(data, count, heights, terrain, levels, air)
+            if y == 0 and x == 0:
+                reached = np.searchsorted(levels, heights[count - 1], side="right")
             _put_wind(air, cells[0, y, x], cells[1, y, x], LID / (LID - terrain), wind[y, x], pressure[y, x])
             potential(air, theta)
             friction, heating = max(ground[FRICTION, y, x], LEAST_FRICTION), ground[HEATING, y, x]
@@ -85,6 +89,7 @@ def _fill(upper, given, ground, cells, least, wind, pressure, turbulent, extra, 
             turbulence(levels, air, theta, depth, friction, length, convection, ground[ROUGHNESS, y, x], scales)
             mixed[y, x] = depth
             extra[y, x] = _put_turbulence(levels, depth, scales, turbulent[y, x])
+    return reached
 
 
 @compiled(error_model="numpy")

@@ -30,7 +30,6 @@ from stilt_assets.transport.native.layout import LEAST_MIXED_LAYER, LEVELS, TURB
 CODE = "2"  # of what is decoded
 _SOURCES = ("column", "decode", "decoded", "fields", "geometry", "layout", "stability")
 _PAGE = 4096
-_ARRAYS = ("wind", "pressure", "turbulence", "extra", "mixed_layer", "terrain")
 
 
 def decoded_in_memory(path: Path, least: float = LEAST_MIXED_LAYER) -> Decoded:
@@ -131,6 +130,7 @@ def _shapes(file: arlmet.File) -> dict[str, tuple[tuple[int, ...], str]]:
         "extra": (box, "i1"),
         "mixed_layer": (box, "f4"),
         "terrain": (box[1:], "f4"),
+        "reached": (box[:1], "i1"),
     }
 
 
@@ -146,5 +146,5 @@ def _decode(file: arlmet.File, arrays: dict[str, Any], least: float) -> Decoded:
         if number == 0:
             arrays["terrain"][:] = fields.ground[TERRAIN]
         changing = (arrays[name][number] for name in ("wind", "pressure", "turbulence", "extra", "mixed_layer"))
-        fill(fields, cells, least, *changing)
+        arrays["reached"][number] = fill(fields, cells, least, *changing)
     return Decoded(**arrays, first=minutes[0], spacing=steps.pop(), projection=projection_of(file.grid))

@@ -82,6 +82,7 @@ def met_of(decoded: Decoded) -> Met:
         times=times,
         first=int(decoded.first),
         spacing=int(decoded.spacing),
+        reached=decoded.reached,
         projection=decoded.projection,
     )
 

@@ -21,7 +21,7 @@ from stilt_assets.transport.native.compiled import compiled
 from stilt_assets.transport.native.draws import slab_height
 from stilt_assets.transport.native.engine import Flight, Met, fly_minute, new_flight, start
 from stilt_assets.transport.native.gridding import Floats, crosses, gridded
-from stilt_assets.transport.native.layout import LID
+from stilt_assets.transport.native.layout import HEIGHTS, LID
 from stilt_assets.transport.native.log import (
     UNBOUNDED,
     Ends,
@@ -148,6 +148,7 @@ def _released(course: Course) -> Flight:
     if not met.first <= release - course.minutes < release <= last:
         missing = "before its first" if met.first > release - course.minutes else "after its last"
         raise TransportError("meteorology_ends", f"the meteorology has no hours {missing}, which the pixel needs")
+    needs_air_up_to(met, receptor.top, release)
     flight = new_flight(course.simulation.particles)
     seed = np.uint64(seed_of(receptor, course.simulation))
     column = (receptor.longitude, receptor.latitude, receptor.bottom, receptor.top)
@@ -158,6 +159,20 @@ def _released(course: Course) -> Flight:
         above = f"the column's top, {receptor.top:g} m above ground, lies above the model's {LID:g} m above sea level"
         raise TransportError("above_meteorology", f"{above}; lower `simulation.top`")
     return flight
+
+
+def needs_air_up_to(met: Met, top: float, minute: int) -> None:
+    """
+    TransportError if a release at `top` m above ground, in a minute since 1970, is higher than the meteorology.
+
+    As `hycs_std` has it: a release may lie above the meteorology's own levels, up to the second of the model's levels
+    that those do not reach in the south-western column at the time after the release; not corrected for terrain.
+    """
+    reached = met.reached[-((met.first - minute) // met.spacing)]
+    limit = min((LID, *HEIGHTS[reached + 1 : reached + 2]))
+    if top >= limit:
+        above = f"the column's top, {top:g} m above ground, lies above the meteorology, which serves up to {limit:g} m"
+        raise TransportError("above_meteorology", f"{above}; lower `simulation.top`")
 
 
 @compiled

@@ -42,6 +42,7 @@ class Decoded(NamedTuple):
     # THIN of the way from level e to the next one, whose values it has; those above it are levels e + 1, e + 2, ...
     mixed_layer: Floats  # (time, y, x), m above ground
     terrain: Floats  # (y, x), m above sea level
+    reached: Bytes  # (time,) levels, from the lowest, that the file's own reach in the south-western column
     first: int  # minutes since 1970-01-01T00Z of time 0
     spacing: int  # minutes between times
     projection: tuple[float, float, float, float, float, float]  # as `geometry` takes it

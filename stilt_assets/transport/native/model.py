@@ -28,7 +28,7 @@ from stilt_assets.transport.native.flight import Course, fly, followed, made_rea
 from stilt_assets.transport.native.gridding import gridded, kept_rows
 from stilt_assets.transport.native.log import EXTRA, UNBOUNDED, kept_of
 
-CODE = "2"  # of what moves particles
+CODE = "3"  # of what moves particles
 GRIDDING = "native-1"  # of what makes cells of them
 
 

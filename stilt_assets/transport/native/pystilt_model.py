@@ -32,6 +32,7 @@ from stilt_assets.transport.native.compiled import compiled
 from stilt_assets.transport.native.coverage import covers
 from stilt_assets.transport.native.draws import slab_height
 from stilt_assets.transport.native.engine import Flight, Met, fly_minute, met_of, new_flight, start
+from stilt_assets.transport.native.flight import needs_air_up_to
 from stilt_assets.transport.native.model import Native
 
 COLUMNS = ("lon", "lat", "zagl", "foot", "pres", "dens", "samt", "mlht", "sigw", "tlgr")
@@ -167,6 +168,7 @@ def _particles(met: Met, receptor: Receptor, config: NativeConfig) -> pd.DataFra
     release, minutes = round(receptor.time.replace(tzinfo=dt.UTC).timestamp() / 60), -60 * config.n_hours
     if not met.first <= release - minutes < release <= met.first + (met.times - 1) * met.spacing:
         raise TransportError("meteorology_ends", "the meteorology does not hold all of its hours")
+    needs_air_up_to(met, float(places[:, 2].max()), release)
     flight, rows = new_flight(len(places)), np.empty((minutes * len(places), 2 + len(COLUMNS)))
     count = _flown(met, flight, seed, places, release, minutes, rows)
     if not count:

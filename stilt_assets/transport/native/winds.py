@@ -37,6 +37,7 @@ class Met(NamedTuple):
     times: int
     first: int  # minutes since 1970
     spacing: int  # minutes
+    reached: Any  # (time,) int8, see `layout`
     projection: tuple[float, float, float, float, float, float]
 
 
