@@ -68,7 +68,9 @@ def test_usage_errors_exit_with_2_and_one_line(place: Place) -> None:
     assert "No such option" in place.cli("run", "--fast", code=2).stderr
 
 
-def test_a_damaged_record_hides_no_other_scene(place: Place) -> None:
+def test_a_damaged_record_hides_no_other_scene(tmp_path: Path, shared: Path) -> None:
+    place = Place(tmp_path, shared)
+    place.add()
     other = place.folder / "store/scenes/20190531T0958Z_tropomi_slc"
     other.mkdir(parents=True)
     (other / "scene.json").write_text('{"a":')
