@@ -56,6 +56,11 @@ def ran(place: Place) -> list[int]:
     return sorted(int(line) for line in log.read_text().split()) if log.exists() else []
 
 
+def pixels_of(place: Place, *packs: int) -> list[int]:
+    cut = Footprints.of(place.desk()).cut()
+    return sorted(int(pixel) for number in packs for pixel in cut[number])
+
+
 def peace(place: Place, shared: Path, name: str = "peace") -> dict[str, bytes]:
     """The Jacobian of a scene to which nothing happens."""
     quiet = Place(place.folder / name, shared, **{key: place.settings[key] for key in ("simulation", "packs")})
@@ -133,17 +138,43 @@ def test_a_cancelled_job_ends_its_pixel_and_one_whose_time_is_nearly_up_is_queue
     assert ran(place) == list(range(PIXELS))  # none was lost, none ran twice
 
 
+def in_a_job(place: Place, patch: pytest.MonkeyPatch) -> Path:
+    """A file that is there when the job that this process is has been queued again."""
+    queued, scontrol = place.folder / "queued", place.folder / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f"#!/bin/sh\necho $* >{queued}\n")
+    scontrol.chmod(0o755)
+    patch.setenv("SLURM_JOB_ID", "7")
+    patch.setenv("PATH", str(scontrol.parent))
+    return queued
+
+
 def test_a_job_whose_time_is_up_before_a_pixel_is_done_is_not_queued_for_ever(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned(place)
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    monkeypatch.setenv("PATH", str(place.folder))
-    (place.folder / "scontrol").write_text(f"#!/bin/sh\ntouch {place.folder}/queued\n")
-    (place.folder / "scontrol").chmod(0o755)
+    queued = in_a_job(place, monkeypatch)
     with pytest.raises(StoppedError):
         run_in_a_job(place.desk(), Shard(0, 4), lambda _: None, lambda: False, lambda: True)
-    assert not (place.folder / "queued").exists()
+    assert not queued.exists()
+
+
+def test_what_others_brought_and_what_is_tried_again_is_not_what_a_job_brought(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned(place)
+    first, second = pixels_of(place, 0)
+    with pytest.raises(StoppedError):
+        run_shard(place.desk(), Shard(0, 0), stopped=lambda: bool(ran(place)))
+    assert ran(place) == [first]
+    (place.folder / "still_air.json").write_text(json.dumps({"faults": {second: "incomplete"}}))
+    queued = in_a_job(place, monkeypatch)
+    told: list[Progress] = []
+    tried = place.folder / f"once-{second}"
+    with pytest.raises(StoppedError):
+        run_in_a_job(place.desk(), Shard(0, 0), told.append, lambda: False, tried.exists)
+    assert [each.pixels_done for each in told] == [0, 1]  # one is there: another job's
+    assert not queued.exists()
 
 
 def test_jobs_of_a_run_that_was_killed_are_waited_for_and_not_doubled(place: Place, stub: Stub) -> None:
@@ -170,7 +201,6 @@ def test_jobs_that_end_in_vain_are_given_up_with_the_last_line_of_their_log(plac
     ("trouble", "said", "reason"),
     [
         ({"refuse": "sbatch: error: invalid partition specified: nowhere"}, "invalid partition", "slurm_refused"),
-        ({"stuck": "launch failed requeued held"}, "will never start: 1_0 PENDING launch failed", "slurm_refused"),
         ({"stuck": "PartitionConfig"}, "will never start: 1_0 PENDING PartitionConfig", "slurm_refused"),
     ],
 )
@@ -187,6 +217,54 @@ def test_what_can_never_run_is_told_and_cancelled(
     while stub.tasks() and time.monotonic() < end:
         time.sleep(0.02)
     assert stub.tasks() == {}
+
+
+def launches_fail(stub: Stub, **times: int) -> None:
+    """Nodes cannot begin a task, named by its index as in _0, so many times."""
+    (stub.folder / "launches").write_text(json.dumps({task.removeprefix("_"): count for task, count in times.items()}))
+
+
+def test_a_job_that_a_node_cannot_begin_is_released_and_nothing_else_stops(place: Place, stub: Stub, caplog) -> None:
+    planned(place)
+    wish(place, 0.3)
+    launches_fail(stub, _1=2)
+    slurm(place).run(place.desk(), Shard(0, 4))
+    assert (len(stub.asked), stub.released) == (1, ["1_1", "1_1"])
+    assert ran(place) == list(range(PIXELS))
+    told = [line for line in caplog.messages if "could not begin" in line]
+    assert told == [
+        f"a node could not begin job 1_1 (launch failed requeued held); released, {times} of 3 times"
+        for times in (1, 2)
+    ]
+
+
+def test_a_job_that_no_node_begins_ends_the_step_when_the_others_are_done(place: Place, stub: Stub) -> None:
+    planned(place)
+    wish(place, 0.3)
+    launches_fail(stub, _0=99)
+    with pytest.raises(SlurmError, match="are held, after 2 releases: 1_0 PENDING launch failed") as caught:
+        slurm(place, attempts=2).run(place.desk(), Shard(0, 4))
+    assert (caught.value.reason, caught.value.transient) == ("slurm_jobs", True)
+    assert ran(place) == pixels_of(place, 3, 4)  # of the other job
+    assert stub.held() == []
+
+
+def test_when_all_jobs_are_held_one_is_tried_at_a_time(place: Place, stub: Stub) -> None:
+    planned(place)
+    launches_fail(stub, _0=99, _1=99)
+    with pytest.raises(SlurmError, match="are held, after 3 releases"):
+        slurm(place).run(place.desk(), Shard(0, 4))
+    assert sorted(stub.released) == ["1_0", "1_0", "1_1"]
+
+
+def test_a_job_that_only_others_may_release_waits_for_the_rest(place: Place, stub: Stub, caplog) -> None:
+    planned(place)
+    launches_fail(stub, _1=1)
+    (stub.folder / "kept").write_text("Access/permission denied for job 1_1")
+    with pytest.raises(SlurmError, match="are held"):
+        slurm(place, attempts=1).run(place.desk(), Shard(0, 4))
+    assert ran(place) == pixels_of(place, 0, 1, 2)
+    assert any("was not released, 1 of 1 times: scontrol: Access/permission" in line for line in caplog.messages)
 
 
 def test_a_controller_that_is_away_for_a_while_is_asked_again(place: Place, stub: Stub) -> None:
