@@ -60,7 +60,7 @@ class Slurm:
         Run the packs of a shard that are not whole, in at most `packs.shards` jobs at a time.
 
         StoppedError when `stopped` says so, once the jobs are cancelled. SlurmError if Slurm refuses them, gives no
-        answer, or if they end again and again without a pixel more.
+        answer, or if they end again and again without a pixel more, or no node begins them.
         """
         _Watch(self.chosen, desk, shard, tell, stopped).to_the_end()
 

@@ -5,7 +5,7 @@ Run as `python slurm_stub.py FOLDER PROGRAM WORDS…`; `installed` makes command
 sbatch was asked for, a line of JSON each, and `requeued` and `released` a line for each task that was queued again or
 released; files that a test puts there make trouble: `refuse` (what sbatch says instead), `away` (times that squeue does
 not answer), `stuck` (why a task waits for ever), `launches` (JSON: by the task's index, how many nodes cannot begin
-it), `kept` (what scontrol says instead of a release).
+it).
 """
 
 from __future__ import annotations
@@ -167,9 +167,6 @@ def scontrol(stub: Stub, words: list[str]) -> None:
     """Queue a task again: it ends, and begins anew. Or release one that is held."""
     what, number = words
     if what == "release":
-        kept = stub.folder / "kept"
-        if kept.exists():
-            sys.exit(kept.read_text())
         assert number in stub.held()
         stub.note("released", number)
         return

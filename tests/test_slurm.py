@@ -19,6 +19,8 @@ from stilt_assets.plan import Footprints
 from stilt_assets.settings import SlurmSettings, load_slurm
 from stilt_assets.shard import Here, Shard, plan_footprints, run_shard
 from stilt_assets.slurm import Slurm, name_of, options_of, runner_of, script_of
+from stilt_assets.slurm_commands import Queued
+from stilt_assets.slurm_held import Held
 from stilt_assets.slurm_job import run_in_a_job
 from stilt_assets.stages import make_meteorology, make_pixels
 from stilt_assets.workers import Progress
@@ -249,22 +251,69 @@ def test_a_job_that_no_node_begins_ends_the_step_when_the_others_are_done(place:
     assert stub.held() == []
 
 
-def test_when_all_jobs_are_held_one_is_tried_at_a_time(place: Place, stub: Stub) -> None:
-    planned(place)
-    launches_fail(stub, _0=99, _1=99)
-    with pytest.raises(SlurmError, match="are held, after 3 releases"):
-        slurm(place).run(place.desk(), Shard(0, 4))
-    assert sorted(stub.released) == ["1_0", "1_0", "1_1"]
+def held(*tasks: int, why: str = "launch failed requeued held") -> list[Queued]:
+    return [Queued(f"7_{task}", "PENDING", why) for task in tasks]
 
 
-def test_a_job_that_only_others_may_release_waits_for_the_rest(place: Place, stub: Stub, caplog) -> None:
-    planned(place)
-    launches_fail(stub, _1=1)
-    (stub.folder / "kept").write_text("Access/permission denied for job 1_1")
-    with pytest.raises(SlurmError, match="are held"):
-        slurm(place, attempts=1).run(place.desk(), Shard(0, 4))
-    assert ran(place) == pixels_of(place, 0, 1, 2)
-    assert any("was not released, 1 of 1 times: scontrol: Access/permission" in line for line in caplog.messages)
+RUNS, WAITS = Queued("7_9", "RUNNING", "None"), Queued("7_[5-8]", "PENDING", "Priority")
+
+
+def test_held_jobs_are_released_together_only_while_another_runs() -> None:
+    released: list[str] = []
+    jobs = Held("stilt-1", 3, released.append)
+    jobs.look([*held(0, 1), WAITS])
+    assert released == []  # the next to run will show whether nodes are well
+    jobs.look([*held(0, 1), WAITS, RUNS])
+    assert released == ["7_0", "7_1"]
+    jobs.look(held(0, 1, 2))
+    assert released[2:] == ["7_2"]  # one, and which was released least
+    jobs.look([WAITS])
+    assert len(released) == 3
+
+
+def test_a_job_is_released_as_often_as_was_asked_for_and_no_more() -> None:
+    released: list[str] = []
+    jobs = Held("stilt-1", 2, released.append)
+    for _ in range(5):
+        jobs.look([*held(3), RUNS])
+    assert released == ["7_3", "7_3"]
+    with pytest.raises(SlurmError, match="stilt-1 has left are held, after 2 releases: 7_3 PENDING launch failed"):
+        jobs.look(held(3))
+
+
+def test_where_no_job_begins_not_every_job_is_tried_in_vain() -> None:
+    released: list[str] = []
+    jobs = Held("stilt-1", 3, released.append)
+    for _ in range(3):
+        jobs.look(held(*range(50)))
+    with pytest.raises(SlurmError, match="after 3 releases"):
+        jobs.look(held(*range(50)))
+    assert released == ["7_0", "7_1", "7_2"]
+
+
+@pytest.mark.parametrize(
+    ("why", "times"),
+    [
+        ("launch failure limit exceeded requeued held", 1),
+        ("user_env_retrieval_failed_requeued_held", 1),
+        ("JobHoldMaxRequeue", 1),
+        ("JobHeldUser", 0),
+        ("job requeued in held state", 0),
+    ],
+)
+def test_what_a_person_holds_is_left_to_the_person(why: str, times: int) -> None:
+    released: list[str] = []
+    Held("stilt-1", 3, released.append).look([*held(0, why=why), RUNS])
+    assert len(released) == times
+
+
+def test_a_job_that_only_others_may_release_stays_held_and_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(_number: str) -> None:
+        raise SlurmError("scontrol: access denied", "slurm_refused")
+
+    Held("stilt-1", 1, refuse).look([*held(0), RUNS])
+    (line,) = caplog.messages
+    assert line.endswith("was not released, 1 of 1 times: scontrol: access denied")
 
 
 def test_a_controller_that_is_away_for_a_while_is_asked_again(place: Place, stub: Stub) -> None:
