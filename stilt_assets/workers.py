@@ -38,6 +38,7 @@ class Progress:
     pixels: int
     packs_done: int
     packs: int
+    brought: int = 0  # pixels that this process gave an outcome; the others were there before
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class Run:
         self.held: dict[int, ExitStack] = {}  # locks of opened packs
         self.keepers = work.packs.keepers(self.waiting) if self.waiting else {}  # folders with particles, by pack
         self.begun = work.packs.begun() if self.waiting else set[int]()  # by whoever stopped halfway
+        self.brought = 0  # pixels that got their outcome here
         self.on_its_own = False
         self.deaths = 0  # of workers, one after the other
         self.damages: Counter[int] = Counter()  # times that pixels of a pack came back damaged
@@ -98,7 +100,7 @@ class Run:
         members = {number: len(pixels) for number, pixels in self.share.packs.items()}
         done = sum(members[number] for number in self.whole)
         done += sum(members[number] - len(left) for number, left in self.left.items())
-        return Progress(done, sum(members.values()), len(self.whole), len(members))
+        return Progress(done, sum(members.values()), len(self.whole), len(members), self.brought)
 
     def to_the_end(self) -> None:
         """Run until all packs are whole."""
@@ -238,6 +240,7 @@ class Run:
 
     def _count_in(self, job: Job) -> list[int]:
         """Count a pixel as done; its pack, if that can be finished now."""
+        self.brought += 1
         self.left[job.pack].discard(job.receptor.pixel)
         return [] if self.left[job.pack] else [job.pack]
 
