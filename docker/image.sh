@@ -38,7 +38,7 @@ push)
     words=()
     if [[ $podman ]]; then # which packs layers anew as it pushes: the digest is known only then
         words+=(--digestfile build/digest)
-        [[ $REGISTRY != localhost:* ]] || words+=(--tls-verify=false)
+        [[ ! $REGISTRY =~ ^([a-z0-9.-]+\.)?localhost: ]] || words+=(--tls-verify=false)
     fi
     "$engine" push ${words[@]+"${words[@]}"} "$image" || {
         # The registry may hold this commit's image already, and let nothing take its place.
