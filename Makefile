@@ -118,7 +118,7 @@ push_images: build_images ## push it, and note its digest in build/image
 deploy: ## put the pushed image into service; ENVIRONMENT=dev or prod, PROJECT, REGION; see docs/deploy.md
 	helm-values/deploy.sh $(ENVIRONMENT) $(ARGS)
 
-infra: ## plan and apply PART=cluster, dev or prod of terraform/; PROJECT, REGION, CONFIRM; see docs/deploy.md
+infra: ## plan and apply PART=cluster, dev or prod of terraform/; PROJECT, REGION, CONFIRM, REMOVE; see docs/deploy.md
 	terraform/apply.sh $(PART)
 
 deploy_local: push_images ## the same on kind, k3d or microk8s; REGISTRY=localhost:32000
