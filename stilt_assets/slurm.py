@@ -218,7 +218,7 @@ def script_of(chosen: SlurmSettings, key: str, shards: Sequence[str]) -> str:
 
 def _members(made: Footprints, shard: Shard) -> dict[int, list[int]]:
     """Pixels of each pack of a shard, by the pack's number."""
-    return {n: part.tolist() for n, part in made.cut().items() if shard.first <= n <= shard.last}
+    return {n: part.tolist() for n, part in made.cut(shard.first, shard.last).items()}
 
 
 def _left(made: Footprints, members: Mapping[int, Sequence[int]]) -> dict[int, set[int]]:
