@@ -22,8 +22,16 @@ dev | prod) layers=(base gke "$environment") ;;
 *) refuse "'$environment' is no environment: say local, dev or prod" ;;
 esac
 for program in kubectl helm; do
-    command -v "$program" >/dev/null || refuse "no $program on PATH"
+    command -v "$program" >/dev/null || refuse "no $program on PATH: docs/deploy.md says where it comes from"
 done
+for word in "$@"; do
+    case $word in
+    -n* | --namespace* | --kube*) refuse "'$word' among ARGS would deploy elsewhere than $environment: leave it out" ;;
+    esac
+done
+if [[ $environment != local ]]; then
+    [[ ${PROJECT:-} && ${REGION:-} ]] || refuse "say PROJECT=… and REGION=…, those that terraform/ was applied with"
+fi
 
 # ---- the image
 
@@ -44,7 +52,12 @@ if [[ $environment == local && $on == cloud ]]; then
 elif [[ $environment != local && $on == local ]]; then
     refuse "the context '$context' is a local cluster, $environment is not"
 fi
-chosen=$(kubectl config view "${at[@]}" --minify --output 'jsonpath={..namespace}')
+if [[ $context == gke_* && $on == cloud && $environment != local ]]; then # gke_PROJECT_ZONE_NAME, as gcloud names them
+    IFS=_ read -r _ project _ <<<"$context"
+    [[ $project == "$PROJECT" ]] || refuse "the context '$context' is of the project '$project', PROJECT says '$PROJECT'"
+fi
+chosen=$(kubectl config view "${at[@]}" --minify --output 'jsonpath={..namespace}') ||
+    refuse "kubectl has no context '$context'"
 case $chosen in
 "" | default | "$namespace") ;;
 *) refuse "the context '$context' points at the namespace '$chosen', not at '$namespace'" ;;
@@ -57,7 +70,8 @@ if [[ $environment == local ]]; then
     kubectl "${at[@]}" create namespace "$namespace" --dry-run=client --output yaml | kubectl "${at[@]}" apply --filename -
     kubectl "${at[@]}" label namespace "$namespace" stilt-assets/environment=local --overwrite
 fi
-found=$(kubectl "${at[@]}" get namespace "$namespace" --output "$label") || refuse "there is no namespace '$namespace'"
+found=$(kubectl "${at[@]}" get namespace "$namespace" --output "$label") ||
+    refuse "kubectl cannot read the namespace '$namespace' (its words are above): docs/deploy.md says how it is made"
 [[ $found == "$environment" ]] ||
     refuse "the namespace '$namespace' is labelled stilt-assets/environment='$found', not '$environment'"
 
@@ -66,7 +80,7 @@ found=$(kubectl "${at[@]}" get namespace "$namespace" --output "$label") || refu
 if [[ $environment == prod ]]; then
     [[ $chosen == "$namespace" ]] ||
         refuse "production wants its namespace chosen: kubectl config set-context --current --namespace $namespace"
-    [[ ${commit:-} && $commit != *-dirty ]] || refuse "production takes an image of a clean commit, made by make push_images"
+    [[ ${commit:-} && $commit != *-dirty* ]] || refuse "production takes an image of a clean commit, made by make push_images"
     [[ -z $(git status --porcelain) && $(git rev-parse --short=12 HEAD) == "$commit" ]] ||
         refuse "the checkout is not the clean commit $commit that the image was made of"
     [[ ${CONFIRM:-} == "$namespace" ]] || refuse "production wants its name typed: CONFIRM=$namespace"
@@ -84,20 +98,19 @@ settings+=(
     --set-string "runLauncher.config.k8sRunLauncher.envVars[0]=STILT_ASSETS_IMAGE=$image"
 )
 if [[ $environment != local ]]; then
-    [[ ${PROJECT:-} && ${REGION:-} ]] || refuse "say PROJECT=… and REGION=…, those that terraform/ was applied with"
     settings+=(--set-string "stilt.project=$PROJECT" --set-string "stilt.region=$REGION")
     settings+=(--set-string "postgresql.postgresqlUsername=stilt-$environment-postgres@$PROJECT.iam")
 fi
 files=()
 for layer in "${layers[@]}"; do files+=(--values "helm-values/$layer.yaml"); done
 # Pods that read what values made start again when values change.
-read -r digest _ < <(cd helm-values && cat "${layers[@]/%/.yaml}" | sha256sum)
+digest=$(cd helm-values && cat "${layers[@]/%/.yaml}" | git hash-object --stdin)
 for place in dagsterWebserver dagsterDaemon "$code"; do
     settings+=(--set-string "$place.annotations.stilt-values=${digest::16}")
 done
 version=$(sed -n 's/^dagster==\([0-9.]*\).*/\1/p' docker/requirements.lock) # chart and library are released together
 chart=(dagster --repo https://dagster-io.github.io/helm --version "$version")
-[[ ! ${STILT_DAGSTER_CHART:-} ]] || chart=("$STILT_DAGSTER_CHART")
+[[ ! ${STILT_DAGSTER_CHART:-} ]] || { chart=("$STILT_DAGSTER_CHART") && version="of $STILT_DAGSTER_CHART"; }
 
 echo "deploy: $image to $namespace on $context, chart $version"
 helm upgrade stilt "${chart[@]}" --install --kube-context "$context" --namespace "$namespace" \

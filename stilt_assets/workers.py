@@ -40,6 +40,7 @@ class Progress:
     pixels: int
     packs_done: int
     packs: int
+    brought: int = 0  # pixels that this process gave an outcome; the others were there before
     waits: str = ""  # for whom, if all that is left is in the hands of others
 
 
@@ -95,6 +96,7 @@ class Run:
         self.turns = Turns(work.packs, _PATIENCE * work.limits.timeout)
         self.keepers = work.packs.keepers(self.waiting) if self.waiting else {}  # folders with particles, by pack
         self.begun = work.packs.begun() if self.waiting else set[int]()  # by whoever stopped halfway
+        self.brought = 0  # pixels that got their outcome here
         self.on_its_own = False
         self.deaths = 0  # of workers, one after the other
         self.damages: Counter[int] = Counter()  # times that pixels of a pack came back damaged
@@ -103,7 +105,7 @@ class Run:
         """How far it is now."""
         packs = self.share.packs
         under_way = sum(len(packs[number]) - len(left) for number, left in self.left.items())
-        return Progress(self.in_whole + under_way, self.pixels, len(self.whole), len(packs))
+        return Progress(self.in_whole + under_way, self.pixels, len(self.whole), len(packs), self.brought)
 
     def to_the_end(self) -> None:
         """Run until all packs are whole."""
@@ -255,6 +257,7 @@ class Run:
 
     def _count_in(self, job: Job) -> list[int]:
         """Count a pixel as done; its pack, if that can be finished now."""
+        self.brought += 1
         self.left[job.pack].discard(job.receptor.pixel)
         return [] if self.left[job.pack] else [job.pack]
 

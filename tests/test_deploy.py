@@ -48,6 +48,22 @@ def test_dev_is_deployed_where_kubectl_is_and_by_digest(checkout: Checkout) -> N
     assert "--atomic" in call
 
 
+@pytest.mark.parametrize(
+    "word", ["--namespace stilt-prod", "--namespace=stilt-prod", "-n stilt-prod", "--kube-context x"]
+)
+def test_words_of_ones_own_lead_nowhere_else(checkout: Checkout, word: str) -> None:
+    checkout.on(DEV, "stilt-dev", "dev")
+    checkout.pushed()
+    assert "would deploy elsewhere than dev" in refused(checkout, "deploy", f"ARGS={word}", **PLACE)
+
+
+def test_the_project_is_the_one_of_the_cluster(checkout: Checkout) -> None:
+    checkout.on(DEV, "stilt-dev", "dev")
+    checkout.pushed()
+    elsewhere = PLACE | {"PROJECT": "another"}
+    assert "is of the project 'my-project', PROJECT says 'another'" in refused(checkout, "deploy", **elsewhere)
+
+
 def test_the_chart_is_of_the_version_of_the_library(checkout: Checkout) -> None:
     call = checkout.deploy("dev")
     lock = (checkout.folder / "docker/requirements.lock").read_text()
@@ -77,6 +93,8 @@ def test_no_image_and_no_place_are_refused(checkout: Checkout) -> None:
     assert "say PROJECT=… and REGION=…" in refused(checkout, "deploy")
     checkout.answers = {"kubectl config current-context": ("", 1)}
     assert refused(checkout, "deploy", **PLACE) == "kubectl has no context"
+    checkout.answers = {"kubectl config view": ("", 1)}
+    assert refused(checkout, "deploy", KUBE_CONTEXT="gone", **PLACE) == "kubectl has no context 'gone'"
     assert "'produktion' is no environment" in refused(checkout, "deploy", "ENVIRONMENT=produktion", **PLACE)
 
 
@@ -86,7 +104,7 @@ def test_no_image_and_no_place_are_refused(checkout: Checkout) -> None:
         ("dev", KIND, "stilt-dev", "dev", "is a local cluster, dev is not"),
         ("local", DEV, "stilt-local", "local", "is no local cluster"),
         ("dev", DEV, "stilt-prod", "dev", "points at the namespace 'stilt-prod', not at 'stilt-dev'"),
-        ("dev", DEV, "", None, "there is no namespace 'stilt-dev'"),
+        ("dev", DEV, "", None, "kubectl cannot read the namespace 'stilt-dev'"),
         ("dev", DEV, "", "prod", "is labelled stilt-assets/environment='prod', not 'dev'"),
         ("dev", DEV, "", "", "is labelled stilt-assets/environment='', not 'dev'"),
     ],
@@ -109,7 +127,7 @@ def test_production_wants_its_name_typed_its_namespace_chosen_and_a_clean_commit
     checkout.on(DEV, "", "prod")
     assert "wants its namespace chosen" in refused(checkout, *words, **sure)
     checkout.on(DEV, "stilt-prod", "prod")
-    checkout.pushed(f"{checkout.head}-dirty")
+    checkout.pushed(f"{checkout.head}-dirty-0123abcd")
     assert "an image of a clean commit" in refused(checkout, *words, **sure)
     checkout.pushed()
     checkout.change("helm-values/prod.yaml")
@@ -130,7 +148,7 @@ def test_one_command_builds_pushes_and_deploys_on_this_machine(checkout: Checkou
     done = checkout.make("deploy_local", REGISTRY="localhost:32000")
     assert done.returncode == 0, done.stderr
     tag = f"localhost:32000/stilt-assets:{checkout.head}"
-    built, pushed, _ = checkout.calls("docker")
+    built, pushed, _ = of_images(checkout)
     assert (built[1], after(built, "--tag"), after(built, "--file")) == ("build", [tag], ["docker/Dockerfile"])
     assert pushed == ["docker", "push", tag]
     assert (checkout.folder / "build/image").read_text() == f"{name} {checkout.head}\n"
@@ -141,10 +159,51 @@ def test_one_command_builds_pushes_and_deploys_on_this_machine(checkout: Checkou
     assert [words[:7] for words in checkout.calls("kubectl") if "label" in words] == [labelled]
 
 
-def test_an_image_of_changed_files_says_so(checkout: Checkout) -> None:
+def of_images(checkout: Checkout) -> list[list[str]]:
+    """What the engine was asked for, but for its version."""
+    return [words for words in checkout.calls("docker") if words[1:] != ["--version"]]
+
+
+def test_an_image_of_changed_files_has_a_name_of_its_own(checkout: Checkout) -> None:
+    def tag() -> str:
+        checkout.make("build_images", REGISTRY="r")
+        ((name,),) = [after(words, "--tag") for words in of_images(checkout)]
+        return name
+
     checkout.change("Makefile")
-    checkout.make("build_images", REGISTRY="r")
-    assert after(checkout.calls("docker")[0], "--tag") == [f"r/stilt-assets:{checkout.head}-dirty"]
+    first = tag()
+    assert re.fullmatch(rf"r/stilt-assets:{checkout.head}-dirty-[0-9a-f]{{8}}", first)
+    assert tag() == first
+    (checkout.folder / "new.py").touch()
+    assert tag() != first
+    assert checkout.git("diff", "--cached", "--name-only") == ""
+
+
+def test_the_image_of_a_commit_that_the_registry_has_is_taken(checkout: Checkout) -> None:
+    name = f"r/stilt-assets@{DIGEST}"
+    checkout.answers = {"docker push": ("tag is immutable", 1), "docker image inspect": (name, 0)}
+    done = checkout.make("push_images", REGISTRY="r")
+    assert done.returncode == 0, done.stderr
+    assert [words[1] for words in of_images(checkout)] == ["build", "push", "pull", "image"]
+    assert (checkout.folder / "build/image").read_text() == f"{name} {checkout.head}\n"
+    checkout.change("Makefile")
+    done = checkout.make("push_images", REGISTRY="r")
+    assert "docker could not push r/stilt-assets" in done.stderr
+    assert not (checkout.folder / "build/image").exists()
+
+
+def test_podman_is_asked_for_the_digest_that_it_pushed(checkout: Checkout) -> None:
+    checkout.answers = {"docker --version": ("podman version 4.3.1", 0)}
+    (checkout.folder / "build").mkdir()
+    checkout.make("push_images", REGISTRY="localhost:32000")
+    pushed = of_images(checkout)[1]
+    assert pushed[1:-1] == ["push", "--digestfile", "build/digest", "--tls-verify=false"]
+
+
+@pytest.mark.parametrize("registry", ["http://localhost:32000", "localhost:32000/", "Place/x", "a b"])
+def test_what_is_no_registry_is_said_so(checkout: Checkout, registry: str) -> None:
+    assert f"'{registry}' is no registry" in checkout.make("build_images", REGISTRY=registry).stderr
+    assert of_images(checkout) == []
 
 
 def test_an_image_that_has_no_digest_or_no_registry_is_not_noted(checkout: Checkout) -> None:

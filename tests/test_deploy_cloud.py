@@ -102,6 +102,7 @@ def applied(infra: Path, part: str, **variables: str) -> tuple[subprocess.Comple
     done = subprocess.run(
         [infra / "terraform/apply.sh", part], env=environment, capture_output=True, text=True, check=False
     )
+    (programs / "calls").touch()
     calls = [json.loads(line) for line in (programs / "calls").read_text().splitlines()]
     return done, [words[2] for words in calls if words[0] == "terraform" and words[2] != "output"]
 
@@ -126,6 +127,33 @@ def test_dev_and_prod_have_states_and_variables_of_their_own(infra: Path) -> Non
         assert f'"{part}.tfvars"' in lines
         assert '"apply"' not in lines
         assert '"network=projects/p/global/networks/stilt"' in lines
+
+
+def test_a_part_goes_only_by_a_word_of_its_own(infra: Path) -> None:
+    place = {"PROJECT": "p", "REGION": "r", "REMOVE": "yes"}
+    done, calls = applied(infra, "dev", **place, CONFIRM="stilt-dev")
+    assert (done.returncode, calls) == (2, ["init", "init", "plan"])
+    assert "say CONFIRM=remove-stilt-dev" in done.stderr
+    assert '"-destroy"' in (infra / "programs/calls").read_text()
+    (infra / "programs/calls").unlink()
+    done, calls = applied(infra, "dev", **place, CONFIRM="remove-stilt-dev")
+    assert (done.returncode, calls) == (0, ["init", "init", "plan", "apply"])
+
+
+@pytest.mark.parametrize(
+    ("part", "given", "why"),
+    [
+        ("", {}, "'' is no part: say PART=cluster, dev or prod"),
+        ("dev", {"PROJECT": "p"}, "say PROJECT=… and REGION=…"),
+        ("cluster", {"PROJECT": "p", "REGION": "r", "ZONE": "r-b"}, "say ZONE=… and AUTHORIZED="),
+        ("dev", {"PROJECT": "p", "REGION": "r", "REMOVE": "no"}, "REMOVE=no means nothing"),
+    ],
+)
+def test_what_is_missing_is_said_in_one_line(infra: Path, part: str, given: dict[str, str], why: str) -> None:
+    done, calls = applied(infra, part, **given)
+    assert (done.returncode, calls) == (2, [])
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"infra: refused: {why}")
 
 
 # ---- the guide

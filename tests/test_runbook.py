@@ -1,7 +1,9 @@
 """The runbook has a section for each reason and each trouble of the platform, and names commands that exist."""
 
+import json
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -86,3 +88,24 @@ def test_its_commands_exist_with_their_options(command: str) -> None:
 
 def _is_of_an_option(words: list[str], number: int) -> bool:
     return words[number].startswith("-") or (number > 0 and words[number - 1].startswith("-"))
+
+
+def test_on_kubernetes_a_scene_runs_again_by_the_launcher_and_not_in_a_pod_that_is_there() -> None:
+    (functions,) = re.findall(r"^On Kubernetes, first of all.*?```sh\n(.*?)```", TEXT, re.MULTILINE | re.DOTALL)
+    told = """
+        kubectl() { printf '%s\\n' "$@"; }
+        stilt-assets status KEY
+        again KEY --config-json "$failed"
+    """
+    done = subprocess.run(["bash", "-uc", f"{functions}{told}"], check=True, capture_output=True, text=True)
+    asked, again = done.stdout.split("-n\nstilt-prod\nexec\n")[1:]
+    assert asked.split("\n", 1) == [
+        "deploy/stilt-dagster-user-deployments-stilt-assets",
+        "--\nstilt-assets\nstatus\nKEY\n",
+    ]
+    pod, *_, launched = again.split("\n", 5)
+    assert pod == "deploy/stilt-dagster-webserver"
+    words = launched.splitlines()
+    assert words[:6] == ["-", "job", "launch", "-w", "workspace.yaml", "-j"]
+    assert json.loads(words[8]) == {"dagster/partition": "KEY"}
+    assert json.loads(words[10]) == {"ops": {"footprints": {"ops": {"plan": {"config": {"retry_failed": True}}}}}}

@@ -2,13 +2,8 @@
 
 module "quota" {
   source = "../quota"
-  wanted = {
-    CPUS             = var.system.cores * var.system.most
-    N2D_CPUS         = var.meteorology.cores * var.meteorology.most
-    PREEMPTIBLE_CPUS = var.packs.cores * var.packs.most
-    SSD_TOTAL_GB     = var.disk * (var.system.most + var.packs.most + var.meteorology.most)
-    INSTANCES        = var.system.most + var.packs.most + var.meteorology.most
-  }
+  pools  = [for pool in local.pools : merge(pool.size, { spot = pool.spot })]
+  disk   = var.disk
   limits = var.limits
   used   = var.used
 }
@@ -20,10 +15,14 @@ resource "google_service_account" "nodes" {
 }
 
 resource "google_project_iam_member" "nodes" {
-  for_each = toset(["roles/container.defaultNodeServiceAccount", "roles/artifactregistry.reader"])
-  project  = var.project
-  role     = each.value
-  member   = google_service_account.nodes.member
+  for_each = toset([
+    "roles/container.defaultNodeServiceAccount",
+    "roles/artifactregistry.reader",
+    "roles/serviceusage.serviceUsageConsumer", # streams images
+  ])
+  project = var.project
+  role    = each.value
+  member  = google_service_account.nodes.member
 }
 
 resource "google_artifact_registry_repository" "images" {
@@ -67,7 +66,7 @@ resource "google_container_cluster" "stilt" {
   datapath_provider           = "ADVANCED_DATAPATH" # keeps network policies
   enable_shielded_nodes       = true
   enable_intranode_visibility = true
-  deletion_protection         = true
+  deletion_protection         = var.protected
 
   release_channel {
     channel = "REGULAR"

@@ -13,6 +13,7 @@ resource "google_container_node_pool" "all" {
   name     = each.key
   cluster  = google_container_cluster.stilt.id
 
+  initial_node_count = each.value.least
   autoscaling {
     total_min_node_count = each.value.least
     total_max_node_count = each.value.size.most
@@ -57,5 +58,9 @@ resource "google_container_node_pool" "all" {
     gcfs_config {
       enabled = true # images are streamed: a new node starts pods before it has all of it
     }
+  }
+
+  lifecycle {
+    ignore_changes = [initial_node_count] # a change would make the pool anew
   }
 }

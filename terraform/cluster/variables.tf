@@ -46,6 +46,12 @@ variable "disk" {
   default     = 200
 }
 
+variable "protected" {
+  description = "Whether the cluster refuses to be removed; docs/deploy.md."
+  type        = bool
+  default     = true
+}
+
 # Written by ../apply.sh from what Google says of the region, before each plan.
 variable "limits" {
   description = "The region's quotas, by Google's names."

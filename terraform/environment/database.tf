@@ -3,7 +3,7 @@
 resource "google_sql_database_instance" "stilt" {
   name                = "stilt-${var.environment}"
   database_version    = "POSTGRES_17"
-  deletion_protection = local.prod
+  deletion_protection = local.prod && var.protected
 
   settings {
     tier                        = var.database.tier
@@ -12,7 +12,7 @@ resource "google_sql_database_instance" "stilt" {
     disk_type                   = "PD_SSD"
     disk_size                   = var.database.disk
     disk_autoresize             = true
-    deletion_protection_enabled = local.prod
+    deletion_protection_enabled = local.prod && var.protected
 
     ip_configuration {
       ipv4_enabled    = false # no public address
@@ -78,14 +78,16 @@ resource "google_sql_database_instance" "stilt" {
 }
 
 resource "google_sql_database" "dagster" {
-  name     = "dagster"
-  instance = google_sql_database_instance.stilt.name
+  name            = "dagster"
+  instance        = google_sql_database_instance.stilt.name
+  deletion_policy = "ABANDON" # it goes with its instance; Postgres lets no owner of tables go before
 }
 
 # The proxy's account is the user: what it signs in with lasts an hour and is renewed by itself.
 resource "google_sql_user" "proxy" {
-  name           = trimsuffix(google_service_account.all["postgres"].email, ".gserviceaccount.com")
-  instance       = google_sql_database_instance.stilt.name
-  type           = "CLOUD_IAM_SERVICE_ACCOUNT"
-  database_roles = ["cloudsqlsuperuser"] # owns the database, and so may make Dagster's tables
+  name            = trimsuffix(google_service_account.all["postgres"].email, ".gserviceaccount.com")
+  instance        = google_sql_database_instance.stilt.name
+  type            = "CLOUD_IAM_SERVICE_ACCOUNT"
+  database_roles  = ["cloudsqlsuperuser"] # owns the database, and so may make Dagster's tables
+  deletion_policy = "ABANDON"
 }

@@ -28,6 +28,12 @@ variable "database" {
   default     = { tier = "db-custom-2-7680", disk = 50, connections = 400 }
 }
 
+variable "protected" {
+  description = "Whether prod's database refuses to be removed; docs/deploy.md."
+  type        = bool
+  default     = true
+}
+
 variable "keep" {
   description = "Days after which logs, and pieces of uploads that nobody ended, are deleted; after which results are colder."
   type        = object({ logs = number, uploads = number, colder = number })

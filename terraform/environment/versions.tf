@@ -3,7 +3,7 @@ terraform {
   required_providers {
     google = {
       source  = "hashicorp/google"
-      version = "~> 7.12" # the first with database_roles of a database's user
+      version = "~> 7.18" # the first with database_roles of a database's user
     }
   }
   backend "gcs" {} # a prefix for each environment: dev and prod have states of their own
