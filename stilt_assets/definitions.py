@@ -5,15 +5,15 @@ from importlib.util import find_spec
 
 import dagster as dg
 
-from stilt_assets.defs import alerts, analysis, assets, checks, retention, retries, retrievals, schedules, sensors
+from stilt_assets.defs import alerts, analysis, assets, checks, lost, retention, retries, retrievals, schedules, sensors
 from stilt_assets.defs.resources import RunnerResource, SettingsResource, StoreResource
 from stilt_assets.errors import UsageError
 
 EXECUTORS = {
     # A scene's steps follow one another, and a shard brings its own processes: a process per step only costs.
-    "in_process": dg.in_process_executor,
+    "in_process": lost.told(dg.in_process_executor),
     # One shard after the other, as each keeps all cores busy, in a process that may be killed without the others.
-    "multiprocess": dg.multiprocess_executor.configured(
+    "multiprocess": lost.told(dg.multiprocess_executor).configured(
         {
             "max_concurrent": 1,
             "start_method": {"forkserver": {"preload_modules": ["stilt_assets.definitions"]}},
@@ -21,7 +21,7 @@ EXECUTORS = {
         name="multiprocess",
     ),
     # One step submits the packs of a scene as a job array and waits for it: nodes need no Dagster and no database.
-    "slurm": dg.in_process_executor,
+    "slurm": lost.told(dg.in_process_executor),
 }
 _VARIABLE = "STILT_ASSETS_EXECUTOR"
 # Not in the table: its libraries cost each process 4 s, and are no part of every installation.
@@ -58,6 +58,7 @@ defs = dg.Definitions(
         analysis.analysis_arrived,
         alerts.alerts,
         retries.forgotten_retries,
+        lost.lost_runs,
     ],
     schedules=[*schedules.grid_schedules(), retention.prune_daily],
     asset_checks=[

@@ -28,13 +28,17 @@ _LINE = 400  # characters of what a library says
 # ---- credentials
 
 _HIDDEN = "***"
-_TELLTALE = r"[\w.-]*(?:signature|credential|secret|token|passw(?:or)?d|access_?key|accessid|api_?key)[\w.-]*"
+_TELLTALE = (
+    r"[\w.-]*(?:signature|credential|secret|token|passw(?:or)?d|accessid|(?:access|api|account|private)[_-]?key)[\w.-]*"
+)
 _CREDENTIALS = (
     (re.compile(r"(://)[^/\s@'\"]+@"), rf"\1{_HIDDEN}@"),
     (re.compile(r"(://)[^/\s@:'\"]+:(?!\d+/)[^\s@'\"]+@"), rf"\1{_HIDDEN}@"),  # a password with slashes
     (re.compile(rf"([?&;](?:{_TELLTALE}|sig|key|code|auth)=)[^&\s'\"<>)]+", re.I), rf"\1{_HIDDEN}"),
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*-----|\Z)", re.S), _HIDDEN),
     (re.compile(rf"(\b{_TELLTALE}[\"']?\s*[:=]\s*[\"']?)[^&\s'\",;<>]+", re.I), rf"\1{_HIDDEN}"),
     (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{8,}", re.I), rf"\1 {_HIDDEN}"),
+    (re.compile(r"(\bAuthorization[\"']?\s*[:=]\s*[\"']?[\w-]+\s+)(?!\*)[^\s,'\"]+", re.I), rf"\1{_HIDDEN}"),
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b"), _HIDDEN),
     (re.compile(r"\bya29\.[\w.-]+"), _HIDDEN),
 )

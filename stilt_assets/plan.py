@@ -5,7 +5,7 @@ Recipes of the scene's inputs, how its pixels are cut into packs, where the pack
 worker needs.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -111,21 +111,22 @@ class Footprints:
             desk.store, desk.folder(self.particles), desk.folder(self.recipe), desk.settings.keep, kept_from
         )
 
-    def cut(self) -> dict[int, np.ndarray]:
-        """Pixel numbers of each pack, by its number."""
+    def cut(self, first: int = 0, last: int | None = None) -> dict[int, np.ndarray]:
+        """Pixel numbers of each pack, by its number; of those from `first` to `last`, if given."""
         table = self.desk.table(self.pixels, "receptors.parquet")
-        packs = cut(table["longitude"].to_pylist(), table["latitude"].to_pylist(), self.at_most)
-        return dict(enumerate(packs))
+        return cut(table["longitude"], table["latitude"], self.at_most, first, last)
 
-    def share(self, numbers: Iterable[int]) -> Share:
-        """What the packs of those numbers need."""
-        packs, table = self.cut(), self.desk.table
-        members = {number: packs[number] for number in numbers}
+    def share(self, packs: Mapping[int, np.ndarray]) -> Share:
+        """What some packs need, and no more: a scene may have a hundred times as many pixels."""
+        pixels = np.concatenate([np.empty(0, "i8"), *packs.values()])
+        receptors, kernels = (
+            self.desk.table(self.pixels, name).take(pixels) for name in ("receptors.parquet", "kernels.parquet")
+        )
         return Share(
-            members,
-            frozenset(self.packs.whole(members)),
-            receptors_from(table(self.pixels, "receptors.parquet")),
-            kernels_from(table(self.pixels, "kernels.parquet")),
+            packs,
+            frozenset(self.packs.whole(packs)),
+            dict(zip(pixels.tolist(), receptors_from(receptors), strict=True)),
+            dict(zip(pixels.tolist(), kernels_from(kernels), strict=True)),
         )
 
     @contextmanager

@@ -21,7 +21,6 @@ from stilt_assets.filesystem import opened
 from stilt_assets.grid import Grid
 from stilt_assets.meteorology import Need, aggregate, need_of
 from stilt_assets.meteorology.sources import Source, find_sources
-from stilt_assets.receptor import receptors_from
 from stilt_assets.retrieval.points import INSTRUMENT
 from stilt_assets.scene import Recipe, Record, load_record, sha256_of
 from stilt_assets.settings import GridTargetSettings, Settings, TargetSettings, is_url
@@ -175,7 +174,7 @@ def meteorology_recipe(desk: Desk, pixels: Recipe) -> tuple[Recipe, Need, list[S
 
 def meteorology_need(desk: Desk, pixels: Recipe) -> Need:
     """What the scene needs of the meteorology, before a crop turned out too small."""
-    receptors = receptors_from(desk.table(pixels, "receptors.parquet"))
+    receptors = desk.table(pixels, "receptors.parquet")
     return need_of(receptors, desk.settings.simulation.hours_back, wind=desk.settings.meteorology.wind)
 
 

@@ -133,9 +133,9 @@ def run_shard(
 ) -> None:
     """Run the packs of a shard that are not whole. StoppedError when `stopped` says so."""
     made = Footprints.of(desk)
-    numbers = [number for number in made.cut() if shard.first <= number <= shard.last]
+    share = made.share(made.cut(shard.first, shard.last))
     with made.workplace() as work:
-        run_packs(work, made.share(numbers), desk.settings.packs.files, tell, stopped)
+        run_packs(work, share, desk.settings.packs.files, tell, stopped)
 
 
 class Here:

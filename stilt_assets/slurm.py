@@ -7,13 +7,8 @@ preemption, a node that dies, somebody's scancel), what it finished stays, and w
 as that brings pixels.
 """
 
-import getpass
 import logging
-import os
-import re
 import shlex
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,11 +24,11 @@ from stilt_assets.pod import requests_of_scene
 from stilt_assets.recipes import Desk
 from stilt_assets.scene import digest
 from stilt_assets.settings import SlurmSettings, load_slurm
-from stilt_assets.shard import Here, Runner, Shard, run_shard, shards_of
+from stilt_assets.shard import Here, Runner, Shard, shards_of
+from stilt_assets.slurm_commands import asked, cancel, waiting
 from stilt_assets.workers import Progress
 
 _log = logging.getLogger(__name__)
-_TIMEOUT = 120.0  # s that a command of Slurm may take
 _AWAY = 1800.0  # s that Slurm may give no answer: a controller is restarted or moved in less
 _GLANCE = 0.2  # s between looks at whether to stop
 # Why a task waits that will never start; one that a person holds may.
@@ -106,7 +101,7 @@ class _Watch:
                     self._submit(sorted(left))
                 self._wait()
         except BaseException:
-            _cancel(self.name)
+            cancel(self.name)
             raise
 
     def _left(self) -> dict[int, set[int]]:
@@ -128,7 +123,7 @@ class _Watch:
         shards = [Shard(int(part[0]), int(part[-1])).name for part in parts]
         script = script_of(self.chosen, self.desk.record.key, shards)
         words = options_of(self.chosen, self.name, len(shards), self.folder, self.chosen.memory or self._memory())
-        number = _asked("sbatch", ["--parsable", *words], script).strip()
+        number = asked("sbatch", ["--parsable", *words], script).strip()
         _log.info("%s: %d jobs submitted as %s", self.desk.record.key, len(shards), number)
 
     def _memory(self) -> int:
@@ -142,7 +137,7 @@ class _Watch:
         begun = monotonic()
         while True:
             try:
-                return _waiting(self.name)
+                return waiting(self.name)
             except SlurmError as error:
                 if error.reason != "slurm_away" or monotonic() - begun > _AWAY:
                     raise
@@ -153,19 +148,19 @@ class _Watch:
         """Until no job of ours waits or runs."""
         while True:
             self._pause()
-            waiting = self._queue()
-            stuck = [line for line in waiting if any(why in line for why in _STUCK)]
+            there = self._queue()
+            stuck = [line for line in there if any(why in line for why in _STUCK)]
             if stuck:
                 raise SlurmError(f"a job of {self.name} will never start: {stuck[0]}", "slurm_refused")
-            if not waiting:
+            if not there:
                 return
-            self._say_why_none_runs(waiting)
-            there = set(self.desk.store.packs(self.made.packs.footprints, "outcomes"))
-            self._progress([n for n in self.members if self.made.packs.file(n, "outcomes") in there])
+            self._say_why_none_runs(there)
+            written = set(self.desk.store.packs(self.made.packs.footprints, "outcomes"))
+            self._progress([n for n in self.members if self.made.packs.file(n, "outcomes") in written])
 
-    def _say_why_none_runs(self, waiting: Sequence[str]) -> None:
+    def _say_why_none_runs(self, there: Sequence[str]) -> None:
         """Once for each reason, where every job waits."""
-        why = {line.split(" ", 1)[1] for line in waiting}
+        why = {line.split(" ", 1)[1] for line in there}
         if why != self.why and all(each.startswith("PENDING") for each in why):
             _log.warning("jobs %s wait: %s", self.name, ", ".join(sorted(why)))
         self.why = why
@@ -226,88 +221,14 @@ def script_of(chosen: SlurmSettings, key: str, shards: Sequence[str]) -> str:
 
 def _members(made: Footprints, shard: Shard) -> dict[int, list[int]]:
     """Pixels of each pack of a shard, by the pack's number."""
-    return {n: part.tolist() for n, part in made.cut().items() if shard.first <= n <= shard.last}
+    return {n: part.tolist() for n, part in made.cut(shard.first, shard.last).items()}
 
 
 def _left(made: Footprints, members: Mapping[int, Sequence[int]]) -> dict[int, set[int]]:
     """Pixels that must run, by number of their pack."""
     whole = made.packs.whole(members)
-    waiting = {number: pixels for number, pixels in members.items() if number not in whole}
-    return made.packs.left(waiting) if waiting else {}
-
-
-# ---- in a job
-
-
-def run_in_a_job(
-    desk: Desk,
-    shard: Shard,
-    tell: Callable[[Progress], None],
-    stopped: Callable[[], bool],
-    late: Callable[[], bool],
-) -> None:
-    """
-    Run the packs of a shard that are not whole, on this node. StoppedError when `stopped` says so.
-
-    The same when the job is `late`: its time is nearly up. If it brought a pixel, it is queued again, to go on; if not,
-    who submitted it decides.
-    """
-    made = Footprints.of(desk)
-    members = _members(made, shard)
-    before = _left(made, members)
-    try:
-        run_shard(desk, shard, tell, lambda: stopped() or late())
-    except StoppedError:
-        if late() and not stopped() and _left(made, members) != before:
-            _queue_again()
-        raise
-
-
-def _queue_again() -> None:
-    """Queue the job that this process is, under its number. Where a site forbids it, the job ends."""
-    number = os.environ.get("SLURM_JOB_ID")
-    if number is None:
-        return
-    try:
-        _asked("scontrol", ["requeue", number])
-    except SlurmError as error:
-        _log.warning("what is left waits until all jobs of the scene have ended: %s", error)
-
-
-# ---- Slurm's own commands
-
-
-def _waiting(name: str) -> list[str]:
-    """Jobs of that name which wait or run: number, state, and why, a line each."""
-    words = ["--noheader", "--user", getpass.getuser(), "--name", name, "--format", "%i %T %r"]
-    return [line.strip() for line in _asked("squeue", words).splitlines() if line.strip()]
-
-
-def _cancel(name: str) -> None:
-    try:
-        _asked("scancel", ["--user", getpass.getuser(), "--name", name])
-    except SlurmError as error:
-        _log.warning("jobs %s may still run: %s", name, error)
-
-
-_NO_ANSWER = re.compile(r"unable to contact|timed out|connection refused|communication|zero bytes|try again", re.I)
-
-
-def _asked(program: str, words: Sequence[str], script: str | None = None) -> str:
-    """What a command of Slurm prints. SlurmError if it fails, or is not there."""
-    place = shutil.which(program)
-    if place is None:
-        raise SlurmError(f"no {program} on this machine: start the run where Slurm's commands are", "slurm_refused")
-    try:
-        done = subprocess.run(
-            [place, *words], input=script, capture_output=True, text=True, timeout=_TIMEOUT, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise SlurmError(f"{program} gave no answer in {_TIMEOUT:.0f} s", "slurm_away") from error
-    if done.returncode:
-        said = " ".join(done.stderr.split())[:_LINE] or f"exit code {done.returncode}"
-        raise SlurmError(f"{program}: {said}", "slurm_away" if _NO_ANSWER.search(said) else "slurm_refused")
-    return done.stdout
+    partly = {number: pixels for number, pixels in members.items() if number not in whole}
+    return made.packs.left(partly) if partly else {}
 
 
 def runner_of(executor: str) -> Runner:

@@ -7,7 +7,7 @@ worker that the system kills costs a second attempt of its pixel, not the scene.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -38,6 +38,7 @@ class Progress:
     pixels: int
     packs_done: int
     packs: int
+    brought: int = 0  # pixels that this process gave an outcome; the others were there before
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class Share:
 
     packs: Mapping[int, np.ndarray]
     whole: frozenset[int]  # numbers of those that need not run
-    receptors: Sequence[Receptor]
-    kernels: Sequence[Kernel]
+    receptors: Mapping[int, Receptor]  # by pixel
+    kernels: Mapping[int, Kernel]
 
 
 def run_packs(
@@ -80,6 +81,8 @@ class Run:
     ) -> None:
         self.work, self.share, self.files, self.tell, self.stopped = work, share, files, tell, stopped
         self.whole = set(share.whole)
+        self.pixels = sum(map(len, share.packs.values()))
+        self.in_whole = sum(len(share.packs[number]) for number in self.whole)  # pixels of whole packs
         self.waiting = deque(number for number in share.packs if number not in self.whole)
         self.left: dict[int, set[int]] = {}  # pixels of opened packs that have no outcome yet
         self.jobs: deque[Job | int] = deque()  # pixels to run and, by number, packs to finish
@@ -89,16 +92,16 @@ class Run:
         self.held: dict[int, ExitStack] = {}  # locks of opened packs
         self.keepers = work.packs.keepers(self.waiting) if self.waiting else {}  # folders with particles, by pack
         self.begun = work.packs.begun() if self.waiting else set[int]()  # by whoever stopped halfway
+        self.brought = 0  # pixels that got their outcome here
         self.on_its_own = False
         self.deaths = 0  # of workers, one after the other
         self.damages: Counter[int] = Counter()  # times that pixels of a pack came back damaged
 
     def progress(self) -> Progress:
         """How far it is now."""
-        members = {number: len(pixels) for number, pixels in self.share.packs.items()}
-        done = sum(members[number] for number in self.whole)
-        done += sum(members[number] - len(left) for number, left in self.left.items())
-        return Progress(done, sum(members.values()), len(self.whole), len(members))
+        packs = self.share.packs
+        under_way = sum(len(packs[number]) - len(left) for number, left in self.left.items())
+        return Progress(self.in_whole + under_way, self.pixels, len(self.whole), len(packs), self.brought)
 
     def to_the_end(self) -> None:
         """Run until all packs are whole."""
@@ -234,10 +237,12 @@ class Run:
 
     def _put_down(self, number: int) -> None:
         self.whole.add(number)
+        self.in_whole += len(self.share.packs[number])
         self.held.pop(number).close()
 
     def _count_in(self, job: Job) -> list[int]:
         """Count a pixel as done; its pack, if that can be finished now."""
+        self.brought += 1
         self.left[job.pack].discard(job.receptor.pixel)
         return [] if self.left[job.pack] else [job.pack]
 

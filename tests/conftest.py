@@ -17,6 +17,27 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "causes(*reasons): the test fails unless it sees these words of the taxonomy")
 
 
+# Files whose tests take a minute and more, the longest first: begun last, they would leave all cores but one idle.
+LONG = (
+    "cluster_scene",
+    "outlives",
+    "stages",
+    "cli",
+    "native_scene",
+    "soak",
+    "definitions",
+    "security",
+    "object_store",
+    "slurm",
+    "inbox",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {f"test_{name}": number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     """A test that says it brings a failure about has seen the failure's reason."""

@@ -1,6 +1,7 @@
 """Weather that one can do by hand: constant winds, an isothermal atmosphere whose pressure halves as it should."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,9 @@ from typing import Any
 import arlmet
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+
+from stilt_assets.receptor import RECEPTORS, Receptor
 
 DAY = pd.Timestamp("2019-05-30")
 SCALE_HEIGHT = 8000.0  # m
@@ -35,6 +39,11 @@ def lambert(nx: int, ny: int, lon: float = -112.0, lat: float = 40.7, size: floa
 
 
 EQUATOR = longitudes(-4.0, -3.0, 80, 60)  # column 40, row 30 is (0, 0)
+
+
+def receptor_table(*receptors: Receptor) -> pa.Table:
+    """What starts in it, as `receptors.parquet` has it."""
+    return pa.Table.from_pylist([asdict(each) for each in receptors], schema=RECEPTORS)
 
 
 def sigma(heights: Sequence[float]) -> list[float]:

@@ -6,10 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import netCDF4
+import pytest
 import yaml
 
 from stilt_assets.catalog import register
@@ -19,6 +23,7 @@ from stilt_assets.shard import make_footprints
 from stilt_assets.stages import make_jacobian, make_meteorology, make_pixels
 from stilt_assets.store import open_store
 
+HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
 KEY = "20190530T0958Z_tropomi_slc"
 BOUNDS = [-112.36, 40.44, -112.05, 40.56]  # nine good pixels of the test scene
@@ -143,3 +148,27 @@ def contents(folder: Path) -> dict[str, bytes]:
 def leftovers(folder: Path) -> list[str]:
     """Hidden files and folders: what was begun beside its place."""
     return [str(path) for path in folder.rglob(".*")]
+
+
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """A folder with a short path, for the block: sockets of workers lie below it."""
+    with tempfile.TemporaryDirectory(prefix="s", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def in_still_air(folder: Path, shared: Path, **packs: Any) -> Place:
+    """Five packs of nine pixels, on air that does not move; registered."""
+    settings = {"simulation__transport": "still_air:StillAir", "simulation__particles": 4}
+    place = Place(folder, shared, **settings, packs={"pixels": 2, "workers": 2} | packs)
+    place.add()
+    return place
+
+
+@contextmanager
+def lived_in(shared: Path, patch: pytest.MonkeyPatch, **packs: Any) -> Iterator[Place]:
+    """The same in a folder of its own, for the block; programs that start in it find its settings and its air."""
+    with short_folder() as folder:
+        patch.setenv("PYTHONPATH", str(HERE))
+        patch.setenv("STILT_ASSETS_CONFIG", str(folder / "settings.yaml"))
+        yield in_still_air(folder, shared, **packs)

@@ -7,6 +7,8 @@ puts there make trouble: `refuse` (what sbatch says instead), `away` (times that
 a task waits for ever).
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
@@ -15,6 +17,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pytest
 
 
 class Stub:
@@ -75,6 +83,15 @@ class Stub:
             while not (self.folder / f"task-{number}_{task}").exists():
                 time.sleep(0.01)
         return number
+
+
+@contextlib.contextmanager
+def installed(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Stub]:
+    """Its commands first on PATH, for the block; then no task runs any more."""
+    stub = Stub(folder)
+    patch.setenv("PATH", f"{stub.install()}:{os.environ['PATH']}")
+    yield stub
+    stub.signal(signal.SIGKILL)
 
 
 def option(words: list[str], name: str, otherwise: str = "") -> str:

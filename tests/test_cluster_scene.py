@@ -15,10 +15,9 @@ from cluster.rules import quantity
 from cluster.world import Release, Scene, World, in_peace, release_of, world_at
 from dagster._daemon.monitoring import run_monitoring
 from place import KEY
-from taxonomy import causes, seen
+from taxonomy import causes
 
 from stilt_assets.pod import TYPICAL
-from stilt_assets.reasons import REASONS
 
 pytestmark = pytest.mark.filterwarnings("ignore:The 'warn' method is deprecated:DeprecationWarning")  # Dagster's daemon
 STEPS = {
@@ -160,14 +159,6 @@ def slowly(scene: Scene, seconds: float) -> None:
     (scene.cluster.folder / "still_air.json").write_text(json.dumps({"seconds": seconds}))
 
 
-def retries_of(scene: Scene, run: dg.DagsterRun) -> dict[str, set[str]]:
-    """Reasons for which steps were tried again, by the step's key."""
-    found: dict[str, set[str]] = {}
-    for step, words in scene.dagster.said(run, dg.DagsterEventType.STEP_UP_FOR_RETRY):
-        found.setdefault(str(step), set()).update(seen(name) for name in REASONS if f"{name}: " in words)
-    return found
-
-
 @causes("pod_lost", "pod_memory", "no_image", "no_start", "not_scheduled")
 def test_whatever_becomes_of_the_pods_of_steps_the_jacobian_is_the_undisturbed_one(
     world: World, peace: dict[str, bytes]
@@ -193,7 +184,7 @@ def test_whatever_becomes_of_the_pods_of_steps_the_jacobian_is_the_undisturbed_o
         (run,) = scene.dagster.to_the_end()
         assert run.status == dg.DagsterRunStatus.SUCCESS, scene.dagster.said(run, dg.DagsterEventType.STEP_FAILURE)
         assert [each for each in faults.waiting if each.times] == []
-        assert retries_of(scene, run) == {
+        assert scene.tried_again(run) == {
             "meteorology": {"pod_lost"},
             first: {"pod_memory", "pod_lost"},
             second: {"pod_lost"},

@@ -285,6 +285,10 @@ TEXTS = [
     "aws_secret_access_key={}",
     '{"refresh_token": "{}"}'.replace("{", "{{", 1).replace("}}", "}}}}"),
     "Authorization: Bearer {}",
+    "Authorization: Token {}",
+    "{'x-api-key': '{}'}",
+    "DefaultEndpointsProtocol=https;AccountName=a;AccountKey={};EndpointSuffix=core",
+    '"private_key": "-----BEGIN PRIVATE KEY-----\\nMII {}\\n-----END PRIVATE KEY-----\\n"',
     "Authorization: AWS4-HMAC-SHA256 Credential={}, SignedHeaders=host, Signature={}",
 ]
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_weather import lambert, longitudes, write_weather
+from made_weather import lambert, longitudes, receptor_table, write_weather
 from taxonomy import causes, seen
 
 from stilt_assets.demo.meteorology import write_meteorology
@@ -102,12 +102,12 @@ def test_a_turned_earth_turns_the_box(lon: list[float], turn: float) -> None:
 
 
 def test_a_scene_needs_what_its_receptors_need() -> None:
-    receptors = [
+    table = receptor_table(
         replace(over(11.0, 0.0, DAY + 7 * HOUR), top=2000.0),
         over(10.0, 0.5, DAY + timedelta(hours=5, minutes=30)),
-    ]
-    assert need_of(receptors, 2) == Need(hours(3, 7), (10.0, 0.0, 11.0, 0.5), 2000.0, 2, wind=None, widened=False)
-    assert need_of(receptors, 2, wind=30.0, widened=True).wind == 30.0
+    )
+    assert need_of(table, 2) == Need(hours(3, 7), (10.0, 0.0, 11.0, 0.5), 2000.0, 2, wind=None, widened=False)
+    assert need_of(table, 2, wind=30.0, widened=True).wind == 30.0
 
 
 # ---- sources
@@ -223,7 +223,8 @@ def aggregated(
     folder.mkdir(exist_ok=True)
     held = [hour for source in sources for hour in source.hours]
     back = max(len(held) - 1, 1)
-    need = replace(need_of([replace(each, time=held[-1]) for each in receptors], back, **more), hours=tuple(held))
+    table = receptor_table(*(replace(each, time=held[-1]) for each in receptors))
+    need = replace(need_of(table, back, **more), hours=tuple(held))
     digests = {source.path: hashlib.sha256(source.path.read_bytes()).hexdigest() for source in sources}
     return make_aggregate(folder, "hrrr", need, sources, receptors, digests)
 
@@ -472,7 +473,7 @@ def test_near_the_ground_of_a_quiet_night_a_lid_changes_no_sum(tmp_path: Path) -
     sums = {}
     for name, wide in (("low", False), ("all", True)):
         (folder := tmp_path / name).mkdir()
-        need = need_of([receptor], 1, wind=20.0, widened=wide)
+        need = need_of(receptor_table(receptor), 1, wind=20.0, widened=wide)
         facts = make_aggregate(folder, "demo", need, [Source(path, need.hours)], [receptor], {path: ""})
         particles = Hysplit().run(receptor, Simulation("hysplit", 1, 50, 1), folder / NAME, Limits(60))
         sums[len(facts["levels"])] = particles["foot"].sum()

@@ -8,10 +8,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from place import BIN, KEY, Place, contents
+
+from stilt_assets.defs.lost import end_lost
 
 ROOT = Path(__file__).resolve().parents[1]
 HERE = str(Path(__file__).parent)
@@ -105,6 +109,11 @@ def test_a_killed_run_costs_only_the_pixels_under_way(instance: Instance, peace:
     instance.wait_until(lambda: len(instance.ran()) >= 3)
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
+    with dagster_of(instance) as dagster:
+        assert [each.status for each in dagster.get_runs()] == [dg.DagsterRunStatus.STARTED]
+        assert end_lost(dagster) == [each.run_id for each in dagster.get_runs()]
+        assert [each.status for each in dagster.get_runs()] == [dg.DagsterRunStatus.FAILURE]
+        assert end_lost(dagster) == []
     instance.wish(0)
     instance.run(*MATERIALIZE, "--partition", KEY)
     assert instance.jacobian() == peace
@@ -137,6 +146,33 @@ def test_a_killed_daemon_costs_nothing(instance: Instance, peace: dict[str, byte
     instance.wait_until(lambda: (instance.place.scene / "scene.json").exists() and "jacobian" in current(instance))
     assert instance.jacobian() == peace
     assert sorted(instance.ran()) == list(range(9))
+
+
+def test_a_scene_outlives_the_end_of_all_processes(instance: Instance, peace: dict[str, bytes]) -> None:
+    """As when a machine restarts: nobody is left who could say that the run failed."""
+    instance.start("dagster-daemon", "run", "-w", "workspace.yaml")
+    partition = json.dumps({"dagster/partition": KEY})
+    instance.run("dagster", "job", "launch", "-w", "workspace.yaml", "-j", "scene", "--tags", partition)
+    instance.wait_until(lambda: len(instance.ran()) >= 3)
+    with dagster_of(instance) as dagster:
+        assert end_lost(dagster) == []  # it lives
+    instance.end()
+    instance.wish(0)
+    instance.start("dagster-daemon", "run", "-w", "workspace.yaml")
+    instance.wait_until(lambda: (instance.place.scene / "scene.json").exists() and "jacobian" in current(instance))
+    assert instance.jacobian() == peace
+    with dagster_of(instance) as dagster:
+        again, first = dagster.get_runs()
+        assert (again.parent_run_id, first.status) == (first.run_id, dg.DagsterRunStatus.FAILURE)
+    assert len(instance.ran()) <= 9 + 2
+
+
+@contextmanager
+def dagster_of(instance: Instance) -> Iterator[dg.DagsterInstance]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(instance.home))
+        with dg.DagsterInstance.get() as dagster:
+            yield dagster
 
 
 def current(instance: Instance) -> dict[str, str]:

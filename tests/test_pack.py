@@ -29,7 +29,9 @@ places = st.lists(st.tuples(st.floats(-180, 180), st.floats(-80, 80)), max_size=
 
 
 def packs_of(points: list[tuple[float, float]], at_most: int) -> list[list[int]]:
-    return [pack.tolist() for pack in cut([lon for lon, _ in points], [lat for _, lat in points], at_most)]
+    packs = cut([lon for lon, _ in points], [lat for _, lat in points], at_most)
+    assert list(packs) == list(range(len(packs)))
+    return [pack.tolist() for pack in packs.values()]
 
 
 @given(places, st.integers(1, 9))
@@ -53,12 +55,23 @@ def test_the_same_places_are_cut_the_same_way(points: list[tuple[float, float]],
     assert packs_of(points, at_most) == packs_of(list(points), at_most)
 
 
+@given(places, st.integers(1, 9), st.integers(0, 8), st.integers(0, 8))
+def test_some_packs_are_the_same_as_among_all(
+    points: list[tuple[float, float]], at_most: int, first: int, last: int
+) -> None:
+    packs = packs_of(points, at_most)
+    some = cut([lon for lon, _ in points], [lat for _, lat in points], at_most, first, last)
+    assert {number: pack.tolist() for number, pack in some.items()} == {
+        number: pack for number, pack in enumerate(packs) if first <= number <= last
+    }
+
+
 def test_many_pixels_in_one_place_are_cut_by_their_numbers() -> None:
     assert packs_of([(5.0, 5.0)] * 5, 2) == [[0, 1], [2, 3], [4]]
 
 
 def test_without_a_pixel_there_is_no_pack() -> None:
-    assert cut([], [], 3) == []
+    assert cut([], [], 3) == {}
 
 
 def test_a_single_pixel_is_a_pack() -> None:

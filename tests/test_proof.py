@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_weather import longitudes, write_weather
+from made_weather import longitudes, receptor_table, write_weather
 
 from stilt_assets.meteorology import SIDES, need_of
 from stilt_assets.meteorology.aggregate import NAME, make_aggregate
@@ -84,7 +84,7 @@ def aggregate(folder: Path, **more: Any) -> tuple[dict[str, Any], Path]:
     folder.mkdir()
     path = write_weather(folder / "made", hours=(0, 1), PBLH=100.0, T02M=lambda hour, level: 273.3 + 10.0 * hour)
     receptor = Receptor(0, HOUR, 0.0, 0.0, 0.0, 10.0)
-    need = need_of([receptor], 1, **more)
+    need = need_of(receptor_table(receptor), 1, **more)
     return make_aggregate(folder, "made", need, [Source(path, need.hours)], [receptor], {path: ""}), folder / NAME
 
 

@@ -1,9 +1,7 @@
 """Packs in jobs of Slurm: what is asked of it, and whatever becomes of jobs, the same Jacobian."""
 
 import json
-import os
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -12,15 +10,16 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
-from place import KEY, Place, contents
-from slurm_stub import Stub
+from place import KEY, Place, contents, lived_in
+from slurm_stub import Stub, installed
 
 from stilt_assets.definitions import defs
 from stilt_assets.errors import SettingsError, SlurmError, StoppedError
 from stilt_assets.plan import Footprints
 from stilt_assets.settings import SlurmSettings, load_slurm
 from stilt_assets.shard import Here, Shard, plan_footprints, run_shard
-from stilt_assets.slurm import Slurm, name_of, options_of, run_in_a_job, runner_of, script_of
+from stilt_assets.slurm import Slurm, name_of, options_of, runner_of, script_of
+from stilt_assets.slurm_job import run_in_a_job
 from stilt_assets.stages import make_meteorology, make_pixels
 from stilt_assets.workers import Progress
 
@@ -29,29 +28,16 @@ PIXELS = 9
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    """A short path: sockets of workers lie below it."""
-    with tempfile.TemporaryDirectory(prefix="s", dir="/tmp", ignore_cleanup_errors=True) as place:
-        yield Path(place)
-
-
-@pytest.fixture
-def place(folder: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def place(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """Five packs of nine pixels, on air that does not move."""
-    packs = {"pixels": 2, "workers": 1, "shards": 2}
-    place = Place(folder, shared, simulation__transport="still_air:StillAir", simulation__particles=4, packs=packs)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    monkeypatch.setenv("STILT_ASSETS_CONFIG", str(place.config))
-    place.add()
-    return place
+    with lived_in(shared, monkeypatch, workers=1, shards=2) as place:
+        yield place
 
 
 @pytest.fixture
-def stub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
-    stub = Stub(folder / "slurm")
-    monkeypatch.setenv("PATH", f"{stub.install()}:{os.environ['PATH']}")
-    yield stub
-    stub.signal(signal.SIGKILL)
+def stub(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
+    with installed(place.folder / "slurm", monkeypatch) as stub:
+        yield stub
 
 
 def slurm(place: Place, **asked: object) -> Slurm:

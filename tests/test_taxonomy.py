@@ -1,9 +1,6 @@
 """Failures that need a scene, workers or a cluster to come to pass: each is told by its word of the table."""
 
 import json
-import os
-import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +8,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import zarr
-from place import KEY, Place
-from slurm_stub import Stub
+from place import KEY, Place, lived_in
+from slurm_stub import Stub, installed
 from taxonomy import causes, seen, seen_at_the_end
 
 from stilt_assets import slurm
@@ -25,24 +22,13 @@ PIXELS = 9
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    """A short path: sockets of workers lie below it."""
-    with tempfile.TemporaryDirectory(prefix="s", dir="/tmp", ignore_cleanup_errors=True) as place:
-        yield Path(place)
-
-
-@pytest.fixture
-def place(folder: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """Five packs of nine pixels, on air that does not move."""
-    settings = {"simulation__transport": "still_air:StillAir", "simulation__particles": 4, "packs__pixels": 2}
-    place = Place(folder, shared, **settings)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    monkeypatch.setenv("STILT_ASSETS_CONFIG", str(place.config))
-    place.add()
-    desk = place.desk()
-    make_pixels(desk)
-    make_meteorology(desk)
-    return place
+def place(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """Five packs of nine pixels with their meteorology, on air that does not move."""
+    with lived_in(shared, monkeypatch) as place:
+        desk = place.desk()
+        make_pixels(desk)
+        make_meteorology(desk)
+        yield place
 
 
 def wish(place: Place, **wishes: object) -> None:
@@ -84,11 +70,9 @@ def test_ten_workers_that_are_killed_one_after_the_other_end_the_run_which_goes_
 
 
 @pytest.fixture
-def stub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
-    stub = Stub(folder / "slurm")
-    monkeypatch.setenv("PATH", f"{stub.install()}:{os.environ['PATH']}")
-    yield stub
-    stub.signal(signal.SIGKILL)
+def stub(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
+    with installed(place.folder / "slurm", monkeypatch) as stub:
+        yield stub
 
 
 def failure_of_jobs(place: Place, *setup: str) -> SlurmError:

@@ -97,8 +97,8 @@ def run(
     simulation, edges = Simulation("hysplit", 2, 2, 0), Edges(None, (False,) * 4, None)  # pyright: ignore
     work = Workplace(packs, simulation, Grid(0, 0, 1, 1, 1), tmp_path, edges, Limits(1.0, **limits), workers=count)
     time = datetime(2019, 5, 30, 9, tzinfo=UTC)
-    receptors = [Receptor(pixel, time, 0.5, 0.5, 0, 100) for pixel in range(COUNT)]
-    kernels = [Kernel(np.ones(1), np.ones(1), 1.0)] * COUNT
+    receptors = {pixel: Receptor(pixel, time, 0.5, 0.5, 0, 100) for pixel in range(COUNT)}
+    kernels = dict.fromkeys(range(COUNT), Kernel(np.ones(1), np.ones(1), 1.0))
     monkeypatch.setattr(workers, "pool_of", lambda work, _count: Pool(work, fate))
     real_wait = workers.wait
 

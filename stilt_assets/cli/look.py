@@ -9,9 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from stilt_assets.cli.terminal import Key, say, settings_and_store, tell_failure
+from stilt_assets.cli.terminal import Key, say, say_no_scene, settings_and_store, tell_failure
 from stilt_assets.errors import DamagedError, StoreError
-from stilt_assets.store import Store
 
 
 def status(
@@ -22,38 +21,28 @@ def status(
     from stilt_assets.status import status_of
 
     store = settings_and_store()[1]
-    if key:
-        found, damaged = [status_of(store, key)], []
-    else:
-        found, damaged = _as_far_as_sound(store)
+    found, damaged = [], []
+    for each in [key] if key else store.scenes():
+        try:
+            found.append(status_of(store, each))
+        except DamagedError as error:
+            if key:
+                raise
+            damaged.append(error)
     if as_json:
         values = [each.as_json() for each in found]
         typer.echo(json.dumps(values[0] if key else values, indent=2))
-    elif found or not damaged:
+    elif found:
         _show(found)
+    elif not damaged:
+        say_no_scene(store)
     for error in damaged:
         tell_failure(error)
     if damaged:
         raise typer.Exit(damaged[0].exit_code)
 
 
-def _as_far_as_sound(store: Store) -> tuple[list, list[DamagedError]]:
-    """How far each scene of a store is, and what is wrong with the records that cannot be read."""
-    from stilt_assets.status import status_of
-
-    found, damaged = [], []
-    for key in store.scenes():
-        try:
-            found.append(status_of(store, key))
-        except DamagedError as error:
-            damaged.append(error)
-    return found, damaged
-
-
 def _show(found: list) -> None:
-    if not found:
-        say("no scene yet; register some: stilt-assets scenes add FILE")
-        return
     table = Table("scene", "state", "pixels", "ok", "empty", "failed", "missing", "packs", "seconds", "why")
     for each in found:
         waiting = each.outcomes["waiting_for_their_pack"]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from stilt_assets.cli.days import Collection, End, Start, Target, Wanted, wanted_days
-from stilt_assets.cli.terminal import say, settings_and_store, tell_dagster
+from stilt_assets.cli.terminal import say, say_no_scene, settings_and_store, tell_dagster
 from stilt_assets.errors import UsageError
 from stilt_assets.faults import redacted
 from stilt_assets.settings import GridTargetSettings, Settings, is_url
@@ -117,4 +117,4 @@ def scenes_list() -> None:
     for key in keys:
         typer.echo(key)
     if not keys:
-        say(f"no scenes in {store.root} yet; register some with: stilt-assets scenes add FILE")
+        say_no_scene(store)

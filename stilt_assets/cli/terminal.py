@@ -22,6 +22,11 @@ def say(line: str) -> None:
     typer.echo(line, err=True)
 
 
+def say_no_scene(store: Store) -> None:
+    """What to do with an empty store."""
+    say(f"no scenes in {store.root} yet; register some with: stilt-assets scenes add FILE")
+
+
 def tell_failure(error: StiltAssetsError) -> None:
     """A failure in one line for people, with the word by which the table of reasons knows it."""
     say(f"stilt-assets: {error}" + (f" ({error.reason})" if error.reason != UsageError.reason else ""))

@@ -6,13 +6,12 @@ Answered from the receptors alone, before any file is touched: whole hours, and 
 the one file that all pixels of a scene share, and `proof` asks the particles whether that was enough.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
-
-from stilt_assets.receptor import Receptor
+import numpy.typing as npt
+import pyarrow as pa
 
 KM_PER_DEGREE = 111.195  # along a meridian
 SIDES = ("west", "south", "east", "north")  # of a grid: the first column, first row, last column, last row
@@ -39,28 +38,27 @@ def hours_needed(first: datetime, last: datetime, hours_back: int) -> tuple[date
     return tuple(start + timedelta(hours=hour) for hour in range(round((end - start) / timedelta(hours=1)) + 1))
 
 
-def box_of(longitude: Sequence[float], latitude: Sequence[float]) -> Box:
+def box_of(longitude: npt.ArrayLike, latitude: npt.ArrayLike) -> Box:
     """
     The box that holds all points, to a millionth of a degree.
 
     Longitudes are taken the short way round, so that points on both sides of the antimeridian stay together.
     """
     lon = np.unwrap(np.asarray(longitude, dtype=float), period=360.0)
+    south, north = (round(float(edge(latitude)), 6) for edge in (np.min, np.max))
     if lon.max() - lon.min() >= 360.0:
-        return -180.0, round(min(latitude), 6), 180.0, round(max(latitude), 6)
+        return -180.0, south, 180.0, north
     west, east = (round((float(edge) + 180.0) % 360.0 - 180.0, 6) for edge in (lon.min(), lon.max()))
-    return west, round(float(min(latitude)), 6), east, round(float(max(latitude)), 6)
+    return west, south, east, north
 
 
-def need_of(
-    receptors: Sequence[Receptor], hours_back: int, *, wind: float | None = None, widened: bool = False
-) -> Need:
-    """What a scene of these receptors needs."""
-    times = [receptor.time for receptor in receptors]
+def need_of(receptors: pa.Table, hours_back: int, *, wind: float | None = None, widened: bool = False) -> Need:
+    """What a scene of these receptors, the rows of `receptors.parquet`, needs."""
+    (edges,) = receptors.group_by([]).aggregate([("time", "min"), ("time", "max"), ("top", "max")]).to_pylist()
     return Need(
-        hours=hours_needed(min(times), max(times), hours_back),
-        box=box_of([each.longitude for each in receptors], [each.latitude for each in receptors]),
-        top=max(receptor.top for receptor in receptors),
+        hours=hours_needed(edges["time_min"], edges["time_max"], hours_back),
+        box=box_of(receptors["longitude"], receptors["latitude"]),
+        top=edges["top_max"],
         hours_back=hours_back,
         wind=wind,
         widened=widened,

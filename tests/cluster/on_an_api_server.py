@@ -120,11 +120,13 @@ def world(
 def test_pods_are_killed_and_evicted_and_the_jacobian_is_the_undisturbed_one(
     world: World, peace: dict[str, bytes]
 ) -> None:
-    first, second, third = (re.escape(f"footprints.run_shard[packs_{name}]") for name in ("0_to_1", "2_to_3", "4_to_4"))
+    first, second, third = (f"footprints.run_shard[packs_{name}]" for name in ("0_to_1", "2_to_3", "4_to_4"))
     world.cluster.faults.put(
-        PodFault("OOMKilled", first, after="2 of 4 pixels"),
-        PodFault("Evicted", second, after="1 of 4 pixels"),
-        PodFault("Killed", third),
+        PodFault("ErrImagePull", "meteorology"),
+        PodFault("Unschedulable", "footprints.plan"),
+        PodFault("OOMKilled", re.escape(first), after="2 of 4 pixels"),
+        PodFault("Evicted", re.escape(second), after="1 of 4 pixels"),
+        PodFault("Killed", re.escape(third)),
         PodFault("Killed", RUN, after="footprints.guard"),
         PodFault("Killed", "jacobian"),
     )
@@ -134,9 +136,19 @@ def test_pods_are_killed_and_evicted_and_the_jacobian_is_the_undisturbed_one(
     with world.scene("killed") as scene:
         scene.dagster.ask_for(KEY)
         runs = scene.dagster.to_the_end(LONG)
-        told = [scene.dagster.said(run, dg.DagsterEventType.STEP_UP_FOR_RETRY) for run in runs]
-        assert [run.status.value for run in runs] == ["FAILURE", "SUCCESS"], told
+        failures = [scene.dagster.said(run, dg.DagsterEventType.STEP_FAILURE) for run in runs]
+        assert [run.status.value for run in runs] == ["FAILURE", "SUCCESS"], failures
         assert [each for each in world.cluster.faults.waiting if each.times] == []
+        assert [scene.tried_again(run) for run in runs] == [
+            {
+                "meteorology": {"no_image"},
+                "footprints.plan": {"not_scheduled"},
+                first: {"pod_memory"},
+                second: {"pod_lost"},
+                third: {"pod_lost"},
+            },
+            {"jacobian": {"pod_lost"}},
+        ]
         assert scene.jacobian() == peace
         accounts = {job["spec"]["template"]["spec"]["serviceAccountName"] for job in world.cluster.jobs()}
         assert accounts == {"run", "pack"}

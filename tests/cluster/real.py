@@ -40,7 +40,7 @@ def real_cluster(found: Sequence[Object], kind: type[Node]) -> Iterator[tuple[Cl
             file.write_text(kubeconfig(plane.url, plane.certificate.read_bytes(), user))
             node = kind(plane, faults, folder, NAMESPACE)
             try:
-                yield Cluster(folder, plane.url, objects, faults, node, set()), plane
+                yield Cluster(folder, plane.url, node.remote, faults, node, set()), plane
             finally:
                 node.close()
     finally:

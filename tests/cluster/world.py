@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import fsspec
 import helm_python
 import pytest
@@ -15,9 +16,11 @@ from deployment import ROOT, Checkout, instance_of, objects, stub_chart, values_
 from gcs_server import BUCKET, gcs_server
 from place import KEY, Place, contents
 from postgres import Postgres, postgres
+from taxonomy import seen
 
 from cluster import NAMESPACE, Cluster, Object, who_is
 from cluster.deployment import Deployment, deployment
+from stilt_assets.reasons import REASONS
 
 HERE = Path(__file__).parents[1]
 SETTINGS: dict[str, Any] = {
@@ -127,6 +130,13 @@ class Scene:
     def jobs(self) -> dict[str, Object]:
         """The last Job of each step, and of the run."""
         return {who_is(job): job for job in self.cluster.jobs()}
+
+    def tried_again(self, run: dg.DagsterRun) -> dict[str, set[str]]:
+        """Reasons for which steps of a run were tried again, by the step's key."""
+        found: dict[str, set[str]] = {}
+        for step, words in self.dagster.said(run, dg.DagsterEventType.STEP_UP_FOR_RETRY):
+            found.setdefault(str(step), set()).update(seen(name) for name in REASONS if f"{name}: " in words)
+        return found
 
     def jacobian(self) -> dict[str, bytes]:
         """The files of its current Jacobian in the bucket."""

@@ -16,10 +16,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from place import KEY, Place, contents
+from place import HERE, KEY, Place, contents, in_still_air, short_folder
 from slurm_node import Node, missing, node
 
-HERE = Path(__file__).parents[1]
 PIXELS = 9
 pytestmark = pytest.mark.skipif(bool(missing()), reason=f"not on this machine: {', '.join(missing())}")
 
@@ -32,9 +31,8 @@ def slurm() -> Iterator[Node]:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A short path: sockets of workers lie below it."""
-    with tempfile.TemporaryDirectory(prefix="s", dir="/tmp", ignore_cleanup_errors=True) as place:
-        yield Path(place)
+    with short_folder() as folder:
+        yield folder
 
 
 class Scene:
@@ -88,10 +86,7 @@ def peace(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> dict[str, b
 
 
 def made(folder: Path, shared: Path) -> Place:
-    packs = {"pixels": 2, "workers": 1, "shards": 2}
-    place = Place(folder, shared, simulation__transport="still_air:StillAir", simulation__particles=4, packs=packs)
-    place.add()
-    return place
+    return in_still_air(folder, shared, workers=1, shards=2)
 
 
 # ---- what may happen

@@ -1,0 +1,50 @@
+"""
+What does Slurm say?
+
+Its own commands, asked once each: what they print, or one clear line of why they do not.
+"""
+
+import getpass
+import logging
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+from stilt_assets.errors import SlurmError
+
+_log = logging.getLogger(__name__)
+_TIMEOUT = 120.0  # s that a command may take
+_LINE = 300  # characters of what it says when it fails
+_NO_ANSWER = re.compile(r"unable to contact|timed out|connection refused|communication|zero bytes|try again", re.I)
+
+
+def asked(program: str, words: Sequence[str], script: str | None = None) -> str:
+    """What a command of Slurm prints. SlurmError if it fails, or is not there."""
+    place = shutil.which(program)
+    if place is None:
+        raise SlurmError(f"no {program} on this machine: start the run where Slurm's commands are", "slurm_refused")
+    try:
+        done = subprocess.run(
+            [place, *words], input=script, capture_output=True, text=True, timeout=_TIMEOUT, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise SlurmError(f"{program} gave no answer in {_TIMEOUT:.0f} s", "slurm_away") from error
+    if done.returncode:
+        said = " ".join(done.stderr.split())[:_LINE] or f"exit code {done.returncode}"
+        raise SlurmError(f"{program}: {said}", "slurm_away" if _NO_ANSWER.search(said) else "slurm_refused")
+    return done.stdout
+
+
+def waiting(name: str) -> list[str]:
+    """Jobs of that name which wait or run: number, state, and why, a line each."""
+    words = ["--noheader", "--user", getpass.getuser(), "--name", name, "--format", "%i %T %r"]
+    return [line.strip() for line in asked("squeue", words).splitlines() if line.strip()]
+
+
+def cancel(name: str) -> None:
+    """End the jobs of that name."""
+    try:
+        asked("scancel", ["--user", getpass.getuser(), "--name", name])
+    except SlurmError as error:
+        _log.warning("jobs %s may still run: %s", name, error)
