@@ -54,6 +54,18 @@ def test_each_pool_that_steps_ask_for_is_made_with_its_label_and_its_taint() -> 
     assert spot == ["packs"]
 
 
+def test_googles_prometheus_reads_the_page_that_is_there_and_may() -> None:
+    asked = yaml.safe_load((ROOT / "helm-values/monitoring.yaml").read_text())["spec"]
+    ours = yaml.safe_load(VALUES["base"])["extraManifests"]
+    pod = ours["metrics"]["spec"]["template"]
+    assert asked["selector"]["matchLabels"] == pod["metadata"]["labels"] == {"app": "metrics"}
+    ports = {each["name"]: each["containerPort"] for each in pod["spec"]["containers"][0]["ports"]}
+    (rule,) = ours["network-metrics"]["spec"]["ingress"]
+    assert [ports[each["port"]] for each in asked["endpoints"]] == [each["port"] for each in rule["ports"]]
+    (namespaces,) = rule["from"][0]["namespaceSelector"]["matchExpressions"]
+    assert {"gke-gmp-system", "gmp-system"} <= set(namespaces["values"])
+
+
 def test_nothing_is_public_and_no_pool_is_googles_own() -> None:
     text = "".join(TERRAFORM.values())
     assert "0.0.0.0/0" not in re.sub(r"description\s+= .*", "", text)
