@@ -19,9 +19,9 @@ from stilt_assets.plan import Footprints
 from stilt_assets.settings import SlurmSettings, load_slurm
 from stilt_assets.shard import Here, Shard, plan_footprints, run_shard
 from stilt_assets.slurm import Slurm, name_of, options_of, runner_of, script_of
-from stilt_assets.slurm_commands import Queued
-from stilt_assets.slurm_held import Held
-from stilt_assets.slurm_job import run_in_a_job
+from stilt_assets.slurm.commands import Queued
+from stilt_assets.slurm.held import Held
+from stilt_assets.slurm.job import run_in_a_job
 from stilt_assets.stages import make_meteorology, make_pixels
 from stilt_assets.workers import Progress
 
