@@ -2,8 +2,10 @@
 What does a scene of many pixels cost Dagster, whatever its pixels cost?
 
 A scene whose pixels all fail at once, so that only what is around them is left: packs, shards, files, the record,
-events. It is run as Dagster runs it, in 50 shards and in one; rows and bytes are those of the event log. Needs
+events. It is run as Dagster runs it, in one shard and in 50; rows and bytes are those of the event log. Needs
 ../shared/data.
+
+    python benchmarks/scale.py [--pixels 100000] [--shards 1 50]
 """
 
 import argparse
@@ -86,13 +88,14 @@ def events(home: Path) -> tuple[int, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").strip().splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pixels", type=int, default=100_000)
+    parser.add_argument("--shards", type=int, nargs="+", default=[1, 50])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="scale-") as name:
         folder = Path(name)
         file = retrieval(folder, options.pixels)
-        for shards in (1, 50):
+        for shards in options.shards:
             place = folder / str(shards)
             environment = laid_out(place, file, shards)
             timed(environment, "stilt-assets", "scenes", "add", str(file))

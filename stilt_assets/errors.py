@@ -138,7 +138,7 @@ class WorkersKilledError(StiltAssetsError):
 
 
 class SlurmError(StiltAssetsError):
-    """Slurm refuses jobs, gives no answer, or its jobs end with nothing done."""
+    """Slurm refuses jobs, gives no answer, or its jobs end with nothing done or never begin."""
 
     def __init__(self, message: str, reason: str = "slurm_jobs") -> None:
         super().__init__(message)

@@ -82,7 +82,7 @@ _THE_TABLE = (
     Reason("not_scheduled", True, Remedy.repeat, "no node takes a step's pod", "look at pools and quotas", "operator"),
     Reason("no_image", True, Remedy.repeat, "a pod's image cannot be pulled", "see whether it is there", "operator"),
     Reason("no_start", True, Remedy.repeat, "a pod's container cannot start", "mend what it names", "operator"),
-    Reason("slurm_jobs", True, Remedy.repeat, "jobs of Slurm end with nothing done", "read the named log", "operator"),
+    Reason("slurm_jobs", True, Remedy.repeat, "jobs of Slurm end with nothing done", "read what is named", "operator"),
     Reason("slurm_away", True, Remedy.repeat, "Slurm gives no answer", "ask who runs the cluster", "operator"),
     _stop("slurm_refused", "Slurm takes no job as it is asked for", "mend `slurm.yaml`", "operator"),
     # ---- the store

@@ -20,6 +20,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from time import sleep, time
 from typing import IO, TypeVar
@@ -171,12 +172,24 @@ def alone(name: str) -> Iterator[None]:
         with _in_words(held(lock, fcntl.LOCK_EX | fcntl.LOCK_NB), lock) as mine:
             if mine:
                 try:
+                    with in_words("locking", lock):
+                        mine.truncate(0)
+                        mine.write(f" ({os.getpid()}, since {datetime.now(UTC):%Y-%m-%dT%H:%MZ})".encode())
+                        mine.flush()
                     yield
                 finally:
                     lock.unlink(missing_ok=True)
                 return
         sleep(_GLANCE)
-    raise BusyError(f"another process works on {redacted(name)}; wait for it or stop it")
+    raise BusyError(f"another process works on {redacted(name)}{_owner(lock)}; wait for it or stop it")
+
+
+def _owner(lock: Path) -> str:
+    """Who holds a lock and since when, as far as it says."""
+    try:
+        return lock.read_text()
+    except FileNotFoundError:
+        return ""
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic, sleep
+from typing import TypeVar
 
 import numpy as np
 
@@ -25,22 +26,16 @@ from stilt_assets.recipes import Desk
 from stilt_assets.scene import digest
 from stilt_assets.settings import SlurmSettings, load_slurm
 from stilt_assets.shard import Here, Runner, Shard, shards_of
-from stilt_assets.slurm_commands import asked, cancel, waiting
+from stilt_assets.slurm_commands import Queued, asked, cancel, queue, release
+from stilt_assets.slurm_held import Held
 from stilt_assets.workers import Progress
 
 _log = logging.getLogger(__name__)
+_Said = TypeVar("_Said")
 _AWAY = 1800.0  # s that Slurm may give no answer: a controller is restarted or moved in less
 _GLANCE = 0.2  # s between looks at whether to stop
-# Why a task waits that will never start; one that a person holds may.
-_STUCK = (
-    "held requeued",
-    "requeued held",
-    "BadConstraints",
-    "PartitionConfig",
-    "PartitionTimeLimit",
-    "InvalidAccount",
-    "InvalidQOS",
-)
+# Why a task waits that will never start; one that is held may.
+_STUCK = ("BadConstraints", "PartitionConfig", "PartitionTimeLimit", "InvalidAccount", "InvalidQOS")
 _LINE = 300  # characters of a log
 
 
@@ -65,7 +60,7 @@ class Slurm:
         Run the packs of a shard that are not whole, in at most `packs.shards` jobs at a time.
 
         StoppedError when `stopped` says so, once the jobs are cancelled. SlurmError if Slurm refuses them, gives no
-        answer, or if they end again and again without a pixel more.
+        answer, or if they end again and again without a pixel more, or no node begins them.
         """
         _Watch(self.chosen, desk, shard, tell, stopped).to_the_end()
 
@@ -97,7 +92,7 @@ class _Watch:
                 if in_vain >= self.chosen.attempts:
                     raise SlurmError(f"jobs {self.name} ended {in_vain} times without a further pixel{self._told()}")
                 before = left
-                if not self._queue():  # those of a run that was killed go on
+                if not self._patiently(lambda: queue(self.name)):  # those of a run that was killed go on
                     self._submit(sorted(left))
                 self._wait()
         except BaseException:
@@ -132,12 +127,12 @@ class _Watch:
         desk = replace(self.desk, settings=self.desk.settings.model_copy(update={"packs": packs}))
         return -(-requests_of_scene(desk)["run_shard"].memory // 2**20)
 
-    def _queue(self) -> list[str]:
-        """Jobs of ours that wait or run; asked again while Slurm gives no answer, for half an hour at most."""
+    def _patiently(self, question: Callable[[], _Said]) -> _Said:
+        """What Slurm says to a question; asked again while it gives no answer, for half an hour at most."""
         begun = monotonic()
         while True:
             try:
-                return waiting(self.name)
+                return question()
             except SlurmError as error:
                 if error.reason != "slurm_away" or monotonic() - begun > _AWAY:
                     raise
@@ -146,22 +141,24 @@ class _Watch:
 
     def _wait(self) -> None:
         """Until no job of ours waits or runs."""
+        held = Held(self.name, self.chosen.attempts, lambda number: self._patiently(lambda: release(number)))
         while True:
             self._pause()
-            there = self._queue()
-            stuck = [line for line in there if any(why in line for why in _STUCK)]
+            there = self._patiently(lambda: queue(self.name))
+            stuck = [job for job in there if any(why in job.why for why in _STUCK)]
             if stuck:
                 raise SlurmError(f"a job of {self.name} will never start: {stuck[0]}", "slurm_refused")
             if not there:
                 return
+            held.look(there)
             self._say_why_none_runs(there)
             written = set(self.desk.store.packs(self.made.packs.footprints, "outcomes"))
             self._progress([n for n in self.members if self.made.packs.file(n, "outcomes") in written])
 
-    def _say_why_none_runs(self, there: Sequence[str]) -> None:
+    def _say_why_none_runs(self, there: Sequence[Queued]) -> None:
         """Once for each reason, where every job waits."""
-        why = {line.split(" ", 1)[1] for line in there}
-        if why != self.why and all(each.startswith("PENDING") for each in why):
+        why = {f"{job.state} {job.why}" for job in there}
+        if why != self.why and not any(job.runs for job in there):
             _log.warning("jobs %s wait: %s", self.name, ", ".join(sorted(why)))
         self.why = why
 

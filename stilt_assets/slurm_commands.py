@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from stilt_assets.errors import SlurmError
 
@@ -17,6 +18,24 @@ _log = logging.getLogger(__name__)
 _TIMEOUT = 120.0  # s that a command may take
 _LINE = 300  # characters of what it says when it fails
 _NO_ANSWER = re.compile(r"unable to contact|timed out|connection refused|communication|zero bytes|try again", re.I)
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A job that waits or runs, or tasks of an array that wait together."""
+
+    number: str  # such as 7, 7_0 or 7_[1-3]
+    state: str  # as Slurm has it, such as PENDING
+    why: str  # it waits
+
+    @property
+    def runs(self) -> bool:
+        """Whether a node has it."""
+        return self.state != "PENDING"
+
+    def __str__(self) -> str:
+        """As the queue has it."""
+        return f"{self.number} {self.state} {self.why}"
 
 
 def asked(program: str, words: Sequence[str], script: str | None = None) -> str:
@@ -36,10 +55,16 @@ def asked(program: str, words: Sequence[str], script: str | None = None) -> str:
     return done.stdout
 
 
-def waiting(name: str) -> list[str]:
-    """Jobs of that name which wait or run: number, state, and why, a line each."""
+def queue(name: str) -> list[Queued]:
+    """Jobs of that name which wait or run."""
     words = ["--noheader", "--user", getpass.getuser(), "--name", name, "--format", "%i %T %r"]
-    return [line.strip() for line in asked("squeue", words).splitlines() if line.strip()]
+    lines = (line.strip() for line in asked("squeue", words).splitlines())
+    return [Queued(*line.split(" ", 2)) for line in lines if line]
+
+
+def release(number: str) -> None:
+    """Let a job that is held start."""
+    asked("scontrol", ["release", number])
 
 
 def cancel(name: str) -> None:

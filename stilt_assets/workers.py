@@ -11,23 +11,25 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from stilt_assets import scratch
-from stilt_assets.errors import DamagedError, OverBudgetError, StoppedError, WorkersKilledError
+from stilt_assets.errors import BusyError, DamagedError, OverBudgetError, StoppedError, WorkersKilledError
 from stilt_assets.pixel import Job, Workplace, give_up
 from stilt_assets.reasons import REASONS, Remedy
 from stilt_assets.receptor import Kernel, Receptor
 from stilt_assets.simulation import FusedTransport
 from stilt_assets.transport import transport_named
+from stilt_assets.turns import Turns
 from stilt_assets.whole import Files
 from stilt_assets.worker import end_workers, finish, pool_of, run
 
 _DEATHS = 9  # of workers in a row, after which the machine is to blame
 _POLL = 0.2  # s between looks at whether to stop
+_PATIENCE = 2  # times that a pixel may take, after which others who hold a pack and finish none count as stuck
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Progress:
     packs_done: int
     packs: int
     brought: int = 0  # pixels that this process gave an outcome; the others were there before
+    waits: str = ""  # for whom, if all that is left is in the hands of others
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class Run:
         self.refused: list[Job | int] = []  # a broken pool did not take them
         self.suspects: list[Job | int] = []  # ran when a worker was killed: each runs again on its own
         self.held: dict[int, ExitStack] = {}  # locks of opened packs
+        self.turns = Turns(work.packs, _PATIENCE * work.limits.timeout)
         self.keepers = work.packs.keepers(self.waiting) if self.waiting else {}  # folders with particles, by pack
         self.begun = work.packs.begun() if self.waiting else set[int]()  # by whoever stopped halfway
         self.brought = 0  # pixels that got their outcome here
@@ -133,7 +137,10 @@ class Run:
                     break
                 self._submit(pool, job)
             if not self.running:
-                break
+                if not self.turns.taken or self.stopped():
+                    break
+                self.tell(replace(self.progress(), waits=self.turns.wait()))
+                continue
             done, _ = wait(self.running, timeout=_POLL, return_when=FIRST_COMPLETED)
             for future in done:
                 again = future.result()  # raises what a worker raised
@@ -150,7 +157,9 @@ class Run:
                 return None
             self.on_its_own = True
             return self.suspects.pop(0)
-        while not self.jobs and self.waiting and self._has_room_for(self.waiting[0]):
+        for _ in range(len(self.waiting)):
+            if self.jobs or not self._has_room_for(self.waiting[0]):
+                break
             self._open(self.waiting.popleft())
         return self.jobs.popleft() if self.jobs else None
 
@@ -169,7 +178,13 @@ class Run:
     def _open(self, number: int) -> None:
         members = self.share.packs[number].tolist()
         self.held[number] = ExitStack()
-        self.held[number].enter_context(self.work.packs.alone(number))
+        try:
+            self.held[number].enter_context(self.work.packs.alone(number))
+        except BusyError as error:  # its turn comes once more
+            self.turns.taken[number] = error
+            self.waiting.append(number)
+            return
+        self.turns.taken.pop(number, None)
         if self.work.packs.is_whole(number, members):
             self._put_down(number)
             return

@@ -2,9 +2,10 @@
 `sbatch`, `squeue`, `scancel` and `scontrol` as small programs: a task is a shell of this machine in its own session.
 
 Run as `python slurm_stub.py FOLDER PROGRAM WORDS…`; `installed` makes commands of them. In FOLDER, `asked` has what
-sbatch was asked for, a line of JSON each, and `requeued` a line for each task that was queued again; files that a test
-puts there make trouble: `refuse` (what sbatch says instead), `away` (times that squeue does not answer), `stuck` (why
-a task waits for ever).
+sbatch was asked for, a line of JSON each, and `requeued` and `released` a line for each task that was queued again or
+released; files that a test puts there make trouble: `refuse` (what sbatch says instead), `away` (times that squeue does
+not answer), `stuck` (why a task waits for ever), `launches` (JSON: by the task's index, how many nodes cannot begin
+it).
 """
 
 from __future__ import annotations
@@ -70,8 +71,32 @@ class Stub:
     @property
     def requeued(self) -> list[str]:
         """Tasks that were queued again."""
-        log = self.folder / "requeued"
+        return self._noted("requeued")
+
+    @property
+    def released(self) -> list[str]:
+        """Tasks that were released."""
+        return self._noted("released")
+
+    def put(self, number: str, words: str) -> None:
+        """Write down whole what a task does now."""
+        part = self.folder / f"part-{number}-{os.getpid()}"
+        part.write_text(words)
+        part.rename(self.folder / f"task-{number}")
+
+    def note(self, what: str, number: str) -> None:
+        """Write down what was done with a task."""
+        with (self.folder / what).open("a") as file:
+            file.write(f"{number}\n")
+
+    def _noted(self, what: str) -> list[str]:
+        log = self.folder / what
         return log.read_text().split() if log.exists() else []
+
+    def held(self, name: str = "") -> list[str]:
+        """Tasks of that name that no node could begin, and that nobody has released."""
+        told = {place.name.removeprefix("task-"): place.read_text() for place in sorted(self.folder.glob("task-*"))}
+        return [number for number, words in told.items() if words.startswith(name) and words.endswith(" is held")]
 
     def submit(self, name: str, script: str, tasks: int = 1) -> int:
         """Start tasks."""
@@ -119,29 +144,36 @@ def sbatch(stub: Stub, words: list[str]) -> None:
 
 
 def squeue(stub: Stub, words: list[str]) -> None:
-    """List tasks that run."""
+    """List tasks that run, and those that are held."""
     away, stuck = stub.folder / "away", stub.folder / "stuck"
     if away.exists() and int(away.read_text()):
         away.write_text(str(int(away.read_text()) - 1))
         sys.exit("slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
     for number in stub.tasks(option(words, "name")):
         print(f"{number} PENDING {stuck.read_text()}" if stuck.exists() else f"{number} RUNNING None")
+    for number in stub.held(option(words, "name")):
+        print(f"{number} PENDING launch failed requeued held")
 
 
 def scancel(stub: Stub, words: list[str]) -> None:
     """End tasks."""
     for group in stub.tasks(option(words, "name")).values():
         os.killpg(group, signal.SIGTERM)
+    for number in stub.held(option(words, "name")):
+        stub.put(number, "ended")
 
 
 def scontrol(stub: Stub, words: list[str]) -> None:
-    """Queue a task again: it ends, and begins anew."""
+    """Queue a task again: it ends, and begins anew. Or release one that is held."""
     what, number = words
+    if what == "release":
+        assert number in stub.held()
+        stub.note("released", number)
+        return
     assert what == "requeue"
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is one of the task's processes
     group = stub.tasks()[number]
-    with (stub.folder / "requeued").open("a") as file:
-        file.write(f"{number}\n")
+    stub.note("requeued", number)
     os.killpg(group, signal.SIGTERM)
 
 
@@ -150,13 +182,19 @@ def task(stub: Stub, words: list[str]) -> None:
     name, number, script = words
     given = {"SLURM_JOB_ID": number, "SLURM_ARRAY_TASK_ID": number.split("_")[1], "SLURM_CPUS_PER_TASK": "1"}
     place, begun = stub.folder / f"task-{number}", 0
+    launches = stub.folder / "launches"
+    for failed in range(json.loads(launches.read_text()).get(number.split("_")[1], 0) if launches.exists() else 0):
+        stub.put(number, f"{name} is held")
+        while stub.released.count(number) == failed:
+            if place.read_text() == "ended":
+                return
+            time.sleep(0.02)
     while begun <= stub.requeued.count(number):
         begun += 1
         process = subprocess.Popen(["/bin/sh", "-c", script], env=os.environ | given, start_new_session=True)
-        place.with_suffix(".part").write_text(f"{name} {process.pid}")
-        place.with_suffix(".part").rename(place)
+        stub.put(number, f"{name} {process.pid}")
         process.wait()
-    place.write_text("ended")
+    stub.put(number, "ended")
 
 
 if __name__ == "__main__":

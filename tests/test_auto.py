@@ -49,9 +49,9 @@ def test_native_is_accepted_while_all_that_was_measured_of_it_is_green() -> None
 
 def test_meteorology_that_native_does_not_cover_is_hysplits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto, "ACCEPTED", frozenset({"MADE"}))
-    choice = auto.choose(write_weather(tmp_path / "m.arl", axis=arlmet.PressureAxis), SIMULATION)
+    choice = auto.choose(write_weather(tmp_path / "m.arl", axis=arlmet.TerrainAxis), SIMULATION)
     assert choice.transport == "hysplit"
-    assert "pressure" in choice.why
+    assert "terrain" in choice.why
 
 
 @pytest.mark.parametrize(("accepted", "taken"), [({"HRRR"}, "native"), (set(), "hysplit")])

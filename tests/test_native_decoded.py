@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import arlmet
 import numpy as np
@@ -11,10 +12,10 @@ from fidelity.weather import write_columns
 
 from stilt_assets.simulation import Simulation
 from stilt_assets.transport.native import decoded
-from stilt_assets.transport.native.coverage import covers
+from stilt_assets.transport.native.coverage import covers, uncovered_cells
 from stilt_assets.transport.native.geometry import metres_per_cell, projection_of, to_degrees, to_grid
 from stilt_assets.transport.native.layout import DENSITY, HEIGHTS, V, W
-from tests.made_weather import lambert, longitudes
+from tests.made_weather import lambert, longitudes, write_weather
 
 GRIDS = {
     "lambert": lambert(30, 20),
@@ -100,11 +101,41 @@ def test_other_bytes_are_decoded_anew(still: Path, tmp_path: Path) -> None:
             assert decoded.opened(still).mixed_layer.shape != before
 
 
-def test_what_is_not_proved_is_told_by_name(tmp_path: Path, still: Path) -> None:
-    simulation = Simulation("native", 24, 100, 0)
-    assert covers(still, simulation) == []
-    pressure = made(**MIDDAY, axis=arlmet.PressureAxis, left_out=("USTR",))(tmp_path, tmp_path / "pressure.arl")
-    assert covers(pressure, simulation) == [
-        "levels of kind pressure are not covered",
-        "no USTR at 2019-05-30 00Z",
-    ]
+@pytest.mark.parametrize(
+    ("grid", "why"),
+    [
+        (longitudes(170.0, 40.0, 30, 20, 1.0), []),
+        (longitudes(0.0, -20.0, 40, 30, 1.0), []),
+        (GRIDS["lambert"], []),
+        (longitudes(-4.0, -3.0, 30, 20), ["grids in degrees that begin at a longitude below 0 are not covered"]),
+        (longitudes(170.0, 62.0, 30, 20, 1.0), ["grids in degrees beyond 80 degrees of latitude are not covered"]),
+        (longitudes(170.0, -81.0, 30, 20, 1.0), ["grids in degrees beyond 80 degrees of latitude are not covered"]),
+        (longitudes(0.0, 30.0, 90, 10, 4.0), ["grids around the whole earth are not covered"]),
+        (GRIDS["north_pole"], ["grids that are neither on a Lambert cone nor in degrees are not covered"]),
+        (GRIDS["mercator"], ["grids that are neither on a Lambert cone nor in degrees are not covered"]),
+    ],
+)
+def test_cells_that_are_not_proved_are_told_by_name(tmp_path: Path, grid: arlmet.Grid, why: list[str]) -> None:
+    assert list(uncovered_cells(grid)) == why
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({}, []),
+        ({"relative": True}, []),
+        ({"left_out": ("USTR",)}, ["no USTR at 2019-05-30 00Z"]),
+        ({"left_out": ("HGTS", "SPHU")}, ["no HGTS, SPHU or RELH at 2019-05-30 00Z"]),
+        ({"axis": arlmet.SigmaAxis, "relative": True}, ["no SPHU at 2019-05-30 00Z"]),
+        ({"hours": (0, 1, 3)}, ["times that are not equally spaced, or only one, are not covered"]),
+    ],
+)
+def test_fields_that_are_not_proved_are_told_by_name(tmp_path: Path, more: dict[str, Any], why: list[str]) -> None:
+    weather: dict[str, Any] = {**MIDDAY, "axis": arlmet.PressureAxis, **more}
+    file = made(**weather)(tmp_path, tmp_path / "pressure.arl")
+    assert covers(file, Simulation("native", 24, 100, 0)) == why
+
+
+def test_levels_that_are_not_proved_are_told_by_name(tmp_path: Path) -> None:
+    file = write_weather(tmp_path / "terrain.arl", longitudes(4.0, -3.0, 60, 40), axis=arlmet.TerrainAxis)
+    assert covers(file, Simulation("native", 24, 100, 0))[0] == "levels of kind terrain are not covered"

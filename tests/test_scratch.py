@@ -153,7 +153,7 @@ def test_a_full_tmpdir_is_told_with_its_name(place: Path, monkeypatch: pytest.Mo
 def test_one_process_at_a_time_and_the_next_when_it_has_been_killed(started: Started, place: Path) -> None:
     first = start(started, "with scratch.alone('s3://u:secret@b/k'): say('mine'); wait()")
     assert said(first) == "mine"
-    busy = r"another process works on s3://\*\*\*@b/k; wait for it or stop it"
+    busy = rf"another process works on s3://\*\*\*@b/k \({first.pid}, since 20..-..-..T..:..Z\); wait for it or stop it"
     with pytest.raises(BusyError, match=busy) as caught, scratch.alone("s3://u:secret@b/k"):
         pass
     assert seen(caught.value.reason) == "busy"

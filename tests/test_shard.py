@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from place import GRID, KEY, Place, contents
 from taxonomy import causes, seen
 
 from stilt_assets.arrays import read_array
-from stilt_assets.errors import BusyError, DamagedError, DiskFullError, UsageError
+from stilt_assets.errors import BusyError, DamagedError, DiskFullError, StoppedError, UsageError
 from stilt_assets.shard import (
     Footprints,
     Shard,
@@ -29,6 +31,7 @@ from stilt_assets.shard import (
 )
 from stilt_assets.stages import make_jacobian, make_meteorology, make_pixels
 from stilt_assets.status import status_of
+from stilt_assets.workers import Progress
 
 HERE = str(Path(__file__).parent)
 
@@ -136,7 +139,8 @@ def last_pixel_of(place: Place, shard: Shard) -> int:
 
 
 @causes("busy")
-def test_two_processes_do_not_run_the_same_pack_at_once(place: Place) -> None:
+def test_two_processes_do_not_run_the_same_pack_at_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stilt_assets.workers._PATIENCE", 0)
     plan_footprints(prepared(place))
     desk = place.desk()
     held = Footprints.of(desk).packs.file(1, "outcomes")
@@ -145,6 +149,39 @@ def test_two_processes_do_not_run_the_same_pack_at_once(place: Place) -> None:
         with pytest.raises(BusyError, match=r"another process works .*pack=00001") as caught:
             run_shard(place.desk(), Shard(0, 1))
     assert seen(caught.value.reason) == "busy"
+
+
+def test_packs_in_other_hands_come_last_and_are_waited_for(place: Place, peace: dict[str, bytes]) -> None:
+    plan_footprints(prepared(place))
+    desk, waits = place.desk(), list[Progress]()
+    with contextlib.ExitStack() as other:
+        for number in (0, 3):
+            other.enter_context(desk.store.alone(Footprints.of(desk).packs.file(number, "outcomes")))
+
+        def tell(state: Progress) -> None:
+            if state.waits:
+                waits.append(state)
+                other.close()
+
+        run_shard(place.desk(), Shard(0, 4), tell)
+    assert [(state.packs_done, state.packs) for state in waits] == [(3, 5)]
+    assert re.search(rf"works on .*pack=0000[03].parquet \({os.getpid()}, since ", waits[0].waits)
+    packs, order = Footprints.of(desk).cut(), [int(line) for line in (place.folder / "ran").read_text().split()]
+    last = {pixel for number in (0, 3) for pixel in packs[number].tolist()}
+    assert set(order[-len(last) :]) == last
+    assert sorted(order) == list(range(9))
+    place.make()
+    assert contents(place.result("jacobian")) == peace
+
+
+def test_who_waits_for_others_can_be_stopped(place: Place) -> None:
+    plan_footprints(prepared(place))
+    desk, asked = place.desk(), list[str]()
+    with (
+        desk.store.alone(Footprints.of(desk).packs.file(1, "outcomes")),
+        pytest.raises(StoppedError, match="7 of 9 pixels"),
+    ):
+        run_shard(place.desk(), Shard(0, 4), lambda state: asked.append(state.waits), lambda: any(asked))
 
 
 @pytest.mark.parametrize("reason", ["timeout", "killed", "out_of_memory", "incomplete"])

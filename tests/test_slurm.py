@@ -19,6 +19,8 @@ from stilt_assets.plan import Footprints
 from stilt_assets.settings import SlurmSettings, load_slurm
 from stilt_assets.shard import Here, Shard, plan_footprints, run_shard
 from stilt_assets.slurm import Slurm, name_of, options_of, runner_of, script_of
+from stilt_assets.slurm_commands import Queued
+from stilt_assets.slurm_held import Held
 from stilt_assets.slurm_job import run_in_a_job
 from stilt_assets.stages import make_meteorology, make_pixels
 from stilt_assets.workers import Progress
@@ -54,6 +56,11 @@ def wish(place: Place, seconds: float) -> None:
 def ran(place: Place) -> list[int]:
     log = place.folder / "ran"
     return sorted(int(line) for line in log.read_text().split()) if log.exists() else []
+
+
+def pixels_of(place: Place, *packs: int) -> list[int]:
+    cut = Footprints.of(place.desk()).cut()
+    return sorted(int(pixel) for number in packs for pixel in cut[number])
 
 
 def peace(place: Place, shared: Path, name: str = "peace") -> dict[str, bytes]:
@@ -133,17 +140,43 @@ def test_a_cancelled_job_ends_its_pixel_and_one_whose_time_is_nearly_up_is_queue
     assert ran(place) == list(range(PIXELS))  # none was lost, none ran twice
 
 
+def in_a_job(place: Place, patch: pytest.MonkeyPatch) -> Path:
+    """A file that is there when the job that this process is has been queued again."""
+    queued, scontrol = place.folder / "queued", place.folder / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f"#!/bin/sh\necho $* >{queued}\n")
+    scontrol.chmod(0o755)
+    patch.setenv("SLURM_JOB_ID", "7")
+    patch.setenv("PATH", str(scontrol.parent))
+    return queued
+
+
 def test_a_job_whose_time_is_up_before_a_pixel_is_done_is_not_queued_for_ever(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned(place)
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    monkeypatch.setenv("PATH", str(place.folder))
-    (place.folder / "scontrol").write_text(f"#!/bin/sh\ntouch {place.folder}/queued\n")
-    (place.folder / "scontrol").chmod(0o755)
+    queued = in_a_job(place, monkeypatch)
     with pytest.raises(StoppedError):
         run_in_a_job(place.desk(), Shard(0, 4), lambda _: None, lambda: False, lambda: True)
-    assert not (place.folder / "queued").exists()
+    assert not queued.exists()
+
+
+def test_what_others_brought_and_what_is_tried_again_is_not_what_a_job_brought(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned(place)
+    first, second = pixels_of(place, 0)
+    with pytest.raises(StoppedError):
+        run_shard(place.desk(), Shard(0, 0), stopped=lambda: bool(ran(place)))
+    assert ran(place) == [first]
+    (place.folder / "still_air.json").write_text(json.dumps({"faults": {second: "incomplete"}}))
+    queued = in_a_job(place, monkeypatch)
+    told: list[Progress] = []
+    tried = place.folder / f"once-{second}"
+    with pytest.raises(StoppedError):
+        run_in_a_job(place.desk(), Shard(0, 0), told.append, lambda: False, tried.exists)
+    assert [each.pixels_done for each in told] == [0, 1]  # one is there: another job's
+    assert not queued.exists()
 
 
 def test_jobs_of_a_run_that_was_killed_are_waited_for_and_not_doubled(place: Place, stub: Stub) -> None:
@@ -170,7 +203,6 @@ def test_jobs_that_end_in_vain_are_given_up_with_the_last_line_of_their_log(plac
     ("trouble", "said", "reason"),
     [
         ({"refuse": "sbatch: error: invalid partition specified: nowhere"}, "invalid partition", "slurm_refused"),
-        ({"stuck": "launch failed requeued held"}, "will never start: 1_0 PENDING launch failed", "slurm_refused"),
         ({"stuck": "PartitionConfig"}, "will never start: 1_0 PENDING PartitionConfig", "slurm_refused"),
     ],
 )
@@ -187,6 +219,101 @@ def test_what_can_never_run_is_told_and_cancelled(
     while stub.tasks() and time.monotonic() < end:
         time.sleep(0.02)
     assert stub.tasks() == {}
+
+
+def launches_fail(stub: Stub, **times: int) -> None:
+    """Nodes cannot begin a task, named by its index as in _0, so many times."""
+    (stub.folder / "launches").write_text(json.dumps({task.removeprefix("_"): count for task, count in times.items()}))
+
+
+def test_a_job_that_a_node_cannot_begin_is_released_and_nothing_else_stops(place: Place, stub: Stub, caplog) -> None:
+    planned(place)
+    wish(place, 0.3)
+    launches_fail(stub, _1=2)
+    slurm(place).run(place.desk(), Shard(0, 4))
+    assert (len(stub.asked), stub.released) == (1, ["1_1", "1_1"])
+    assert ran(place) == list(range(PIXELS))
+    told = [line for line in caplog.messages if "could not begin" in line]
+    assert told == [
+        f"a node could not begin job 1_1 (launch failed requeued held); released, {times} of 3 times"
+        for times in (1, 2)
+    ]
+
+
+def test_a_job_that_no_node_begins_ends_the_step_when_the_others_are_done(place: Place, stub: Stub) -> None:
+    planned(place)
+    wish(place, 0.3)
+    launches_fail(stub, _0=99)
+    with pytest.raises(SlurmError, match="are held, after 2 releases: 1_0 PENDING launch failed") as caught:
+        slurm(place, attempts=2).run(place.desk(), Shard(0, 4))
+    assert (caught.value.reason, caught.value.transient) == ("slurm_jobs", True)
+    assert ran(place) == pixels_of(place, 3, 4)  # of the other job
+    assert stub.held() == []
+
+
+def held(*tasks: int, why: str = "launch failed requeued held") -> list[Queued]:
+    return [Queued(f"7_{task}", "PENDING", why) for task in tasks]
+
+
+RUNS, WAITS = Queued("7_9", "RUNNING", "None"), Queued("7_[5-8]", "PENDING", "Priority")
+
+
+def test_held_jobs_are_released_together_only_while_another_runs() -> None:
+    released: list[str] = []
+    jobs = Held("stilt-1", 3, released.append)
+    jobs.look([*held(0, 1), WAITS])
+    assert released == []  # the next to run will show whether nodes are well
+    jobs.look([*held(0, 1), WAITS, RUNS])
+    assert released == ["7_0", "7_1"]
+    jobs.look(held(0, 1, 2))
+    assert released[2:] == ["7_2"]  # one, and which was released least
+    jobs.look([WAITS])
+    assert len(released) == 3
+
+
+def test_a_job_is_released_as_often_as_was_asked_for_and_no_more() -> None:
+    released: list[str] = []
+    jobs = Held("stilt-1", 2, released.append)
+    for _ in range(5):
+        jobs.look([*held(3), RUNS])
+    assert released == ["7_3", "7_3"]
+    with pytest.raises(SlurmError, match="stilt-1 has left are held, after 2 releases: 7_3 PENDING launch failed"):
+        jobs.look(held(3))
+
+
+def test_where_no_job_begins_not_every_job_is_tried_in_vain() -> None:
+    released: list[str] = []
+    jobs = Held("stilt-1", 3, released.append)
+    for _ in range(3):
+        jobs.look(held(*range(50)))
+    with pytest.raises(SlurmError, match="after 3 releases"):
+        jobs.look(held(*range(50)))
+    assert released == ["7_0", "7_1", "7_2"]
+
+
+@pytest.mark.parametrize(
+    ("why", "times"),
+    [
+        ("launch failure limit exceeded requeued held", 1),
+        ("user_env_retrieval_failed_requeued_held", 1),
+        ("JobHoldMaxRequeue", 1),
+        ("JobHeldUser", 0),
+        ("job requeued in held state", 0),
+    ],
+)
+def test_what_a_person_holds_is_left_to_the_person(why: str, times: int) -> None:
+    released: list[str] = []
+    Held("stilt-1", 3, released.append).look([*held(0, why=why), RUNS])
+    assert len(released) == times
+
+
+def test_a_job_that_only_others_may_release_stays_held_and_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(_number: str) -> None:
+        raise SlurmError("scontrol: access denied", "slurm_refused")
+
+    Held("stilt-1", 1, refuse).look([*held(0), RUNS])
+    (line,) = caplog.messages
+    assert line.endswith("was not released, 1 of 1 times: scontrol: access denied")
 
 
 def test_a_controller_that_is_away_for_a_while_is_asked_again(place: Place, stub: Stub) -> None:

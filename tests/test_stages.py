@@ -359,7 +359,10 @@ def test_pixels_that_timed_out_get_another_try_and_the_others_do_not(undisturbed
     assert contents(jacobian(place)) == contents(jacobian(undisturbed))
 
 
-def test_a_second_process_on_the_same_footprints_is_refused(place: Place) -> None:
+def test_a_second_process_on_the_same_footprints_is_refused_if_the_first_is_stuck(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stilt_assets.workers._PATIENCE", 0)
     place.make()
     (place.result("footprints") / "outcomes" / "pack=00001.parquet").unlink()
     with (

@@ -34,12 +34,15 @@ def shard(
     if workers:
         settings = settings.model_copy(update={"packs": settings.packs.model_copy(update={"workers": workers})})
     desk = desk_of(key, settings, replace(store, staged=True))
-    told: list[int] = []
+    told: list[int | str] = []
 
     def tell(state) -> None:
         if state.packs_done not in told:
             told.append(state.packs_done)
             say(f"{state.pixels_done} of {state.pixels} pixels, {state.packs_done} of {state.packs} packs")
+        if state.waits and state.waits not in told:
+            told.append(state.waits)
+            say(state.waits)
 
     with stoppable() as stopped:
         run_in_a_job(desk, Shard.from_name(name), tell, stopped, lambda: bool(late))

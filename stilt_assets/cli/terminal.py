@@ -81,5 +81,6 @@ def bar() -> Iterator:
             task,
             completed=state.pixels_done,
             total=state.pixels,
-            description=f"footprints, {state.packs_done} of {state.packs} packs",
+            description=f"footprints, {state.packs_done} of {state.packs} packs"
+            + f"; {state.waits}" * bool(state.waits),
         )

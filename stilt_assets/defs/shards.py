@@ -85,8 +85,12 @@ def run_shard(
 ) -> None:
     """Give every pixel of a shard an outcome and every pack its files."""
     told: list[int] = []
+    waited = set[str]()
 
     def tell(state: Progress) -> None:
+        if state.waits and state.waits not in waited:
+            waited.add(state.waits)
+            context.log.info(f"waits: {state.waits}")
         part = _LINES * state.pixels_done // state.pixels
         if part not in told or state.packs_done == state.packs:
             told.append(part)

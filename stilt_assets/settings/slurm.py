@@ -35,7 +35,12 @@ class SlurmSettings(Strict):
     logs: str = Field("slurm-logs", description="folder that all nodes see, for the logs of jobs")
     setup: list[str] = Field([], description="lines of shell before the work, such as: module load gcc")
     options: list[str] = Field([], description="more options of sbatch, such as --exclude=node7")
-    attempts: int = Field(3, ge=1, le=100, description="times in a row that jobs may end without a further pixel")
+    attempts: int = Field(
+        3,
+        ge=1,
+        le=100,
+        description="times in a row that jobs may end without a further pixel, and that a held job is released",
+    )
     look: float = Field(15.0, gt=0, le=600, description="seconds between looks at the queue")
 
     @model_validator(mode="after")

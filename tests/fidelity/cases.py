@@ -1,6 +1,6 @@
 """Which weather, and where in it, is the oracle asked? Real HRRR, and made-up columns for what it does not hold."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,10 @@ from typing import Any
 import arlmet
 import numpy as np
 import pandas as pd
+from made_weather import longitudes
 
 from fidelity.oracle import scattered
-from fidelity.weather import DAY, write_columns
+from fidelity.weather import DAY, GDAS, write_columns
 
 CELLS = 50
 SIZE = 3.0  # km
@@ -50,6 +51,33 @@ def small_lambert() -> arlmet.Grid:
     return arlmet.Grid(arlmet.Projection(90.0, 0.0, 40.7, -97.0, SIZE, 0.0, 38.5, *centre), CELLS, CELLS)
 
 
+def across_the_date_line() -> arlmet.Grid:
+    """Cells of a quarter of a degree, as GFS has them, from 174 E to 173.75 W."""
+    return longitudes(174.0, -50.0, CELLS, CELLS, 0.25)
+
+
+def whole_degrees() -> arlmet.Grid:
+    """Cells of a degree around (40 N, 100 W), as GDAS has them."""
+    return longitudes(235.0, 17.0, CELLS, CELLS, 1.0)
+
+
+def at_the_date_line() -> pd.DataFrame:
+    places = scattered(500, (177.6, 182.4), (-46.0, -40.0), (3, 6000), DAY + pd.Timedelta(hours=3), 8)
+    return places.assign(lon=places["lon"].where(places["lon"] < 180.0, places["lon"] - 360.0))
+
+
+def over_america() -> pd.DataFrame:
+    """At times that lie anywhere between two that are three hours apart."""
+    times = [DAY + pd.Timedelta(hours=hours) for hours in (2.0, 3.5, 5.25, 7.75)]
+    return pd.concat(
+        [
+            scattered(150, (-113.0, -87.0), (24.0, 59.0), (3, 6000), time, 20 + number)
+            for number, time in enumerate(times)
+        ],
+        ignore_index=True,
+    )
+
+
 def in_the_middle(top: float = 6000.0) -> Callable[[], pd.DataFrame]:
     def releases() -> pd.DataFrame:
         return scattered(500, (-112.35, -111.65), (40.45, 40.95), (3, top), DAY + pd.Timedelta(hours=3), 7)
@@ -68,6 +96,8 @@ def made(
     rise: float = 0.0,
     moisture: float = 0.005,
     axis: type[arlmet.VerticalAxis] = arlmet.SigmaAxis,
+    grid: Callable[[], arlmet.Grid] = small_lambert,
+    levels: Sequence[float] = LEVELS,
     **more: Any,
 ) -> Callable[[Path, Path], Path]:
     """
@@ -97,8 +127,8 @@ def made(
         }
         return write_columns(
             path,
-            small_lambert(),
-            LEVELS,
+            grid(),
+            levels,
             temperature=temperature,
             wind=(u, v),
             humidity=lambda z, hour: moisture * (0.7 + 0.6 * NORTH) * np.exp(-z / 2500.0),
@@ -116,6 +146,7 @@ MIDDAY = {"surface": 305.0, "jump": -0.5, "lapse": 0.0012, "wind": 4.0, "heating
 WINTER = {"surface": 262.0, "jump": 9.0, "lapse": 0.004, "wind": 3.0, "heating": -12.0, "friction": 0.06}
 STORM = {"surface": 285.0, "jump": 0.3, "lapse": 0.004, "wind": 22.0, "heating": 40.0, "friction": 0.9}
 LIGHT = {"surface": 262.0, "jump": 9.0, "lapse": -0.001, "wind": 0.8, "heating": -12.0, "friction": 0.06}
+PRESSURE: dict[str, Any] = {"axis": arlmet.PressureAxis, "levels": GDAS}
 CASES = {
     case.name: case
     for case in (
@@ -131,6 +162,14 @@ CASES = {
             "hybrid_hung",
             made(**MIDDAY, rise=900.0, axis=arlmet.HybridAxis, with_pressure=False, hung=True),
             in_the_middle(),
+        ),
+        Case("degrees", made(**MIDDAY, grid=across_the_date_line), at_the_date_line),
+        Case("pressure", made(**MIDDAY, rise=900.0, **PRESSURE, relative=True), in_the_middle()),
+        Case("pressure_steep", made(**WINTER, rise=1800.0, **PRESSURE, lifted=15.0), in_the_middle()),
+        Case(
+            "gdas",
+            made(**STORM, rise=1200.0, **PRESSURE, relative=True, grid=whole_degrees, hours=(0, 3, 6, 9)),
+            over_america,
         ),
         Case("hybrid_steep", made(**WINTER, rise=1800.0, axis=arlmet.HybridAxis, with_pressure=False), in_the_middle()),
     )

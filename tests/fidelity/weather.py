@@ -10,6 +10,31 @@ import pandas as pd
 
 DAY = pd.Timestamp("2019-05-30")
 GAS, GRAVITY = 287.05, 9.80665  # J kg-1 K-1, m s-2
+# Heights of the levels of GDAS1, m, as `write_columns` takes them; the ground first.
+_GDAS = (
+    1000,
+    975,
+    950,
+    925,
+    900,
+    850,
+    800,
+    750,
+    700,
+    650,
+    600,
+    550,
+    500,
+    450,
+    400,
+    350,
+    300,
+    250,
+    200,
+    150,
+    100,
+)  # hPa
+GDAS = (0.0, *(8000.0 * float(np.log(1000.0 / pressure)) for pressure in _GDAS))
 Profile = Callable[[np.ndarray, int], np.ndarray]  # of heights above ground (level, y, x) m, and of an hour
 
 
@@ -30,13 +55,15 @@ def write_columns(
     left_out: Sequence[str] = (),
     lifted: float = 0.0,
     hung: bool = False,
+    relative: bool = False,
 ) -> Path:
     """
     Write columns in hydrostatic balance: K, m s-1, kg kg-1 and hPa s-1 at roughly `heights` m, the ground (0) first.
 
     `ground` adds or replaces fields of the ground, each a function of the hour; `left_out` are names not to write. HGTS
     of pressure levels are `lifted` m above what the temperatures give. `hung` hybrid levels are as models have them:
-    the higher, the less of the ground's pressure is in theirs, and the rest is constant.
+    the higher, the less of the ground's pressure is in theirs, and the rest is constant. Humidity is written as the
+    `relative` one, or else as the specific one.
     """
     shape = (len(heights), grid.ny, grid.nx)
     dry = np.asarray(heights)[:, None, None] * np.ones(shape)
@@ -66,7 +93,9 @@ def write_columns(
             }  # fmt: skip
             base |= {name: field(hour) for name, field in (ground or {}).items()}
             upper = {"TEMP": warmth, "UWND": u, "VWND": v, "WWND": zero if omega is None else omega(height, hour)}
-            if humidity is not None:
+            if humidity is not None and relative:
+                upper["RELH"] = 100.0 * moist / saturated(warmth, pressure)
+            elif humidity is not None:
                 upper["SPHU"] = moist
             if axis is arlmet.PressureAxis:
                 upper["HGTS"] = height + floor + lifted
@@ -79,6 +108,11 @@ def write_columns(
                     _put(step, grid, name, level, field[level], left_out)
             file.flush()
     return path
+
+
+def saturated(temperature: np.ndarray, pressure: np.ndarray) -> np.ndarray:
+    """Specific humidity of saturated air, kg kg-1; K and hPa."""
+    return 0.622 * np.exp(21.4 - 5351.0 / temperature) / pressure
 
 
 def _heights(

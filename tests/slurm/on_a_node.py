@@ -1,5 +1,5 @@
 """
-A scene through a real Slurm of one node, and what may become of its jobs: always the undisturbed Jacobian.
+A scene through a real Slurm, and what may become of its jobs: always the undisturbed Jacobian.
 
 Not among the tests that every change must pass: `make slurm-test` runs it, on a machine with Debian's slurm-wlm.
 """
@@ -114,10 +114,12 @@ def killed(scene: Scene, _run: subprocess.Popen[str]) -> None:
 
 
 def node_lost(scene: Scene, _run: subprocess.Popen[str]) -> None:
-    name = scene.slurm.ask("sinfo", "--noheader", "--format", "%n").strip().split("\n")[0]
+    name = scene.slurm.ask("sinfo", "--noheader", "--partition=low", "--format", "%n").strip().split("\n")[0]
     scene.slurm.ask("scontrol", "update", f"nodename={name}", "state=down", "reason=test")
     time.sleep(2)
-    if "down" in scene.slurm.ask("sinfo", "--noheader", "--format", "%T"):  # a node that answers comes back by itself
+    if "down" in scene.slurm.ask(
+        "sinfo", "--noheader", "--partition=low", "--format", "%T"
+    ):  # a node that answers comes back by itself
         scene.slurm.ask("scontrol", "update", f"nodename={name}", "state=resume")
 
 
@@ -172,6 +174,47 @@ def test_a_job_whose_time_limit_comes_near_is_queued_again_and_goes_on(
     assert "nearly up" in log.read_text()
     assert sorted(scene.ran()) == list(range(PIXELS))  # none was lost, none ran twice
     assert contents(place.result("jacobian")) == peace
+
+
+@pytest.fixture
+def healed(slurm: Node) -> Iterator[None]:
+    """Two nodes, in use again afterwards."""
+    yield
+    for name in ("first", "second"):
+        (slurm.folder / "sick" / name).unlink(missing_ok=True)
+        slurm.heal(name)
+
+
+@pytest.mark.usefixtures("healed")
+def test_a_job_that_its_node_cannot_begin_is_released_and_runs_on_another(
+    slurm: Node, folder: Path, shared: Path, peace: dict[str, bytes]
+) -> None:
+    slurm.sicken("first")
+    scene = Scene(made(folder, shared), slurm, seconds=1.0, partition="two")
+    run = scene.start()
+    _, told = run.communicate(timeout=900)
+    assert run.returncode == 0, told
+    assert "(launch failed requeued held); released, 1 of 3 times" in told
+    assert "drain" in slurm.ask("sinfo", "--noheader", "--nodes=first", "--format", "%T")
+    assert sorted(scene.ran()) == list(range(PIXELS))
+    assert contents(scene.place.result("jacobian")) == peace
+
+
+@pytest.mark.usefixtures("healed")
+def test_jobs_that_no_node_can_begin_are_given_up_in_one_line(slurm: Node, folder: Path, shared: Path) -> None:
+    scene = Scene(made(folder, shared), slurm, seconds=1.0, partition="two", attempts=1)
+    run = scene.start()
+    end = time.monotonic() + 900
+    while run.poll() is None:  # somebody takes the nodes into use again and again, and they are not well
+        assert time.monotonic() < end, slurm.jobs()
+        for name in ("first", "second"):
+            slurm.sicken(name)
+            slurm.heal(name)
+        time.sleep(0.5)
+    _, told = run.communicate()
+    assert (run.returncode, scene.ran()) == (1, [])
+    assert "are held, after " in told.splitlines()[-1]
+    assert slurm.jobs() == {}
 
 
 def test_the_real_model_runs_in_jobs(slurm: Node, folder: Path, shared: Path) -> None:

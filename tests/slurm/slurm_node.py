@@ -1,7 +1,10 @@
 """
-A Slurm of one node on this machine: its own munge, controller and node daemon, folders and ports; needs root.
+A Slurm on this machine: its own munge, controller and node daemons, folders and ports; needs root.
 
-All is as Slurm has it unless somebody says otherwise, but that a job which is queued again waits 60 s and not 120
+One node of two cores has the partitions `low` and `high`. Two of one core are the partition `two`, `first` before
+`second`; a node does not begin a job if a file of its name lies in the folder `sick`, which its prolog takes away.
+
+All else is as Slurm has it unless somebody says otherwise, but that a job which is queued again waits 60 s and not 120
 (`cred_expire`), that the queue is looked at every second, and that a node is missed after 10 s. The wait must be longer
 than `KillWait`: a node on which a job still ends does not take it once more.
 """
@@ -23,18 +26,18 @@ _CONFIGURATION = """
 ClusterName=here
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
-SlurmdPort={ports[1]}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket,cred_expire=60
 CryptoType=crypto/munge
 SlurmUser={user}
 SlurmdUser={user}
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd-%n.log
+Prolog={folder}/prolog
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -52,9 +55,15 @@ KillWait=30
 MinJobAge=60
 JobRequeue=1
 OverTimeLimit=0
-NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=2000 State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2 RealMemory=2000 State=UNKNOWN
+NodeName=first NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=1 RealMemory=2000 Weight=1 State=UNKNOWN
+NodeName=second NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[3]} CPUs=1 RealMemory=2000 Weight=2 State=UNKNOWN
 PartitionName=low Nodes={host} Default=YES MaxTime=60 PriorityTier=1 PreemptMode=REQUEUE State=UP
 PartitionName=high Nodes={host} MaxTime=60 PriorityTier=9 PreemptMode=OFF State=UP
+PartitionName=two Nodes=first,second MaxTime=60 State=UP
+"""
+_PROLOG = """#!/bin/sh
+! rm "{folder}/sick/$SLURMD_NODENAME" 2>/dev/null
 """
 
 
@@ -82,6 +91,15 @@ class Node:
         assert done.returncode == 0, f"{words}: {done.stderr}"
         return done.stdout
 
+    def sicken(self, name: str) -> None:
+        """Let a node begin no job, once: Slurm holds the job and takes the node out of use."""
+        (self.folder / "sick" / name).touch()
+
+    def heal(self, name: str) -> None:
+        """Take a node into use again."""
+        if "drained" in self.ask("sinfo", "--noheader", f"--nodes={name}", "--format", "%T"):
+            self.ask("scontrol", "update", f"nodename={name}", "state=resume")
+
     def jobs(self) -> dict[str, str]:
         """States of the jobs that wait or run, by task."""
         lines = self.ask("squeue", "--noheader", "--array", "--format", "%i %T").split("\n")
@@ -91,10 +109,12 @@ class Node:
 @contextmanager
 def node(folder: Path) -> Iterator[Node]:
     """A Slurm with its files below a folder (a short path: sockets lie there), whose daemons end with the block."""
-    for name in ("state", "spool"):
+    for name in ("state", "sick"):
         (folder / name).mkdir(parents=True)
     folder.chmod(0o755)
-    host, ports = socket.gethostname().split(".")[0], [_free_port(), _free_port()]
+    host, ports = socket.gethostname().split(".")[0], [_free_port() for _ in range(4)]
+    (folder / "prolog").write_text(_PROLOG.format(folder=folder))
+    (folder / "prolog").chmod(0o755)
     configuration = folder / "slurm.conf"
     configuration.write_text(_CONFIGURATION.format(host=host, ports=ports, folder=folder, user=getpass.getuser()))
     environment = {"SLURM_CONF": str(configuration), "PATH": _path()}
@@ -102,7 +122,7 @@ def node(folder: Path) -> Iterator[Node]:
     with ExitStack() as stack:
 
         def start(*words: str) -> None:
-            log = stack.enter_context((folder / f"{words[0]}.out").open("wb"))
+            log = stack.enter_context((folder / f"{words[0]}.out").open("ab"))
             daemon = subprocess.Popen(
                 words, env=os.environ | environment, stdout=log, stderr=log, start_new_session=True
             )
@@ -120,9 +140,10 @@ def node(folder: Path) -> Iterator[Node]:
         )
         _until((folder / "munge.socket").exists, folder)
         start("slurmctld", "-D", "-c")
-        start("slurmd", "-D", "-c")
+        for name in (host, "first", "second"):
+            start("slurmd", "-D", "-c", "-N", name)
         here = Node(folder, environment)
-        _until(lambda: "idle" in _quiet(here, "sinfo", "--noheader", "--format", "%t"), folder)
+        _until(lambda: set(_quiet(here, "sinfo", "--noheader", "--format", "%t").split()) == {"idle"}, folder)
         yield here
         _quiet(here, "scancel", "--user", getpass.getuser())
         time.sleep(1)

@@ -17,6 +17,9 @@ GRAVITY = 9.80616  # m s-2
 VIRTUAL = 0.61
 P, T, Q, UM, VM, OMEGA = range(6)  # hPa, K, kg kg-1, m s-1, m s-1, hPa s-1
 COLUMN = 6
+# What field Q of a column is, and what is linear in height of it: itself, or its ratio to that of saturated air of the
+# same temperature, at 1 hPa or at the same pressure.
+SPECIFIC, OVER_SATURATED, RELATIVE = range(3)
 
 
 @compiled(error_model="numpy")
@@ -32,7 +35,7 @@ def heights_of(data, count, heights):
 
 
 @compiled(error_model="numpy")
-def remap(data, count, heights, terrain, levels, out):
+def remap(data, count, heights, humidity, terrain, levels, out):
     """
     `data` (COLUMN, level) at `heights`, on the internal levels over `terrain`.
 
@@ -55,6 +58,10 @@ def remap(data, count, heights, terrain, levels, out):
                 out[field, k] = low * exp(share * log(high / low))
             else:
                 out[field, k] = low + share * (high - low)
+        if humidity == OVER_SATURATED:
+            out[Q, k] *= saturation(out[T, k], 1.0)
+        elif humidity == RELATIVE:
+            out[Q, k] *= saturation(out[T, k], out[P, k])
         out[Q, k] = min(out[Q, k], saturation(out[T, k], out[P, k]))
 
 

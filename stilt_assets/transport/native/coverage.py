@@ -12,9 +12,11 @@ import arlmet
 
 from stilt_assets.simulation import Simulation
 
-AXES = (arlmet.SigmaAxis, arlmet.HybridAxis)
+AXES = (arlmet.SigmaAxis, arlmet.HybridAxis, arlmet.PressureAxis)
 _GROUND = ("PRSS", "SHGT", "T02M", "U10M", "V10M", "USTR", "SHTF", "RGHS")
-_UPPER = ("TEMP", "UWND", "VWND", "WWND", "SPHU")  # RELH is read, and not proved
+_FARTHEST_NORTH = 80.0  # degrees, and south
+_UPPER = ("TEMP", "UWND", "VWND", "WWND")
+_ON_PRESSURE = ("HGTS", "SPHU", "RELH")  # the second or the third; elsewhere RELH is read, and not proved
 
 
 def covers(meteorology: Path, simulation: Simulation) -> list[str]:
@@ -27,17 +29,37 @@ def covers(meteorology: Path, simulation: Simulation) -> list[str]:
 def _uncovered(file: arlmet.File) -> Iterator[str]:
     if not isinstance(file.vertical_axis, AXES):
         yield f"levels of kind {file.vertical_axis.coord_system} are not covered"
-    cone = abs(file.grid.projection.cone_angle)
-    if file.grid.is_latlon or cone in (0.0, 90.0):
-        yield "grids that are not on a Lambert cone are not covered"
+    yield from uncovered_cells(file.grid)
     times = file.times
     if len({later - sooner for sooner, later in pairwise(times)}) != 1:
         yield "times that are not equally spaced, or only one, are not covered"
     for time in times:
-        step = file[time]
-        missing = [name for name in _GROUND if (0, name) not in step]
-        above = range(1, len(step.vertical_axis.levels))
-        missing += [name for name in _UPPER if not all((level, name) in step for level in above)]
+        missing = list(_missing(file[time]))
         if missing:
             yield f"no {', '.join(missing)} at {time:%Y-%m-%d %H}Z"
             return
+
+
+def _missing(step: arlmet.RecordSet) -> Iterator[str]:
+    yield from (name for name in _GROUND if (0, name) not in step)
+    above = range(1, len(step.vertical_axis.levels))
+    there = {name for name in (*_UPPER, *_ON_PRESSURE) if all((level, name) in step for level in above)}
+    on_pressure = isinstance(step.vertical_axis, arlmet.PressureAxis)
+    yield from (name for name in (*_UPPER, *(["HGTS"] if on_pressure else [])) if name not in there)
+    if "SPHU" not in there and not (on_pressure and "RELH" in there):
+        yield "SPHU or RELH" if on_pressure else "SPHU"
+
+
+def uncovered_cells(grid: arlmet.Grid) -> Iterator[str]:
+    """Why cells are not covered, a line a reason."""
+    its = grid.projection
+    if not grid.is_latlon:
+        if abs(its.cone_angle) in (0.0, 90.0):
+            yield "grids that are neither on a Lambert cone nor in degrees are not covered"
+        return
+    if grid.wraps_lon:
+        yield "grids around the whole earth are not covered"
+    if its.sync_lon < 0.0:
+        yield "grids in degrees that begin at a longitude below 0 are not covered"  # hycs_std places them elsewhere
+    if max(-its.sync_lat, its.sync_lat + (grid.ny - 1) * its.tangent_lat) > _FARTHEST_NORTH:
+        yield f"grids in degrees beyond {_FARTHEST_NORTH:g} degrees of latitude are not covered"

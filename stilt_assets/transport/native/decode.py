@@ -25,7 +25,7 @@ from stilt_assets.transport.native.column import (
 from stilt_assets.transport.native.compiled import compiled
 from stilt_assets.transport.native.fields import FRICTION, HEATING, ROUGHNESS, TERRAIN, Fields
 from stilt_assets.transport.native.geometry import metres_per_cell, projection_of, to_degrees
-from stilt_assets.transport.native.layout import DENSITY, LEVELS, LID, U, V, W
+from stilt_assets.transport.native.layout import DENSITY, HEIGHTS, LEVELS, LID, U, V, W
 from stilt_assets.transport.native.stability import (
     LEAST_FRICTION,
     convective_speed,
@@ -62,22 +62,22 @@ def fill(fields: Fields, cells: npt.NDArray[np.float64], least: float, *out: npt
 
     `least` depth of the mixed layer, m; `out` are wind, pressure, turbulence, extra and mixed layer (see `layout`).
     """
-    return _fill(fields.upper, fields.heights, fields.ground, cells, least, *out)
+    return _fill(fields.upper, fields.heights, fields.ground, fields.humidity, cells, least, *out)
 
 
 @compiled(error_model="numpy")
-def _fill(upper, given, ground, cells, least, wind, pressure, turbulent, extra, mixed):
+def _fill(upper, given, ground, humidity, cells, least, wind, pressure, turbulent, extra, mixed):
     levels_of_file, ny, nx = upper.shape[1:]
     data, heights = np.empty((COLUMN, levels_of_file)), np.empty(levels_of_file)
     levels, air, theta = np.empty(LEVELS), np.empty((COLUMN, LEVELS)), np.empty(LEVELS)
     scales, reached = np.empty((LEVELS, 2)), LEVELS
     for y in range(ny):
         for x in range(nx):
-            count = _gather(upper, given, y, x, data, heights)
             terrain = ground[TERRAIN, y, x]
+            count = _gather(upper, given, y, x, HEIGHTS[0] * (LID - terrain) / LID, data, heights)
             if given.shape[0] == 0:
                 heights_of(data, count, heights)
-            remap(data, count, heights, terrain, levels, air)
+            remap(data, count, heights, humidity, terrain, levels, air)
             if y == 0 and x == 0:
                 reached = np.searchsorted(levels, heights[count - 1], side="right")
             _put_wind(air, cells[0, y, x], cells[1, y, x], LID / (LID - terrain), wind[y, x], pressure[y, x])
@@ -93,12 +93,16 @@ def _fill(upper, given, ground, cells, least, wind, pressure, turbulent, extra, 
 
 
 @compiled(error_model="numpy")
-def _gather(upper, given, y, x, data, heights):
-    """A column of the file without its levels below ground; how many levels that are, the ground counted."""
+def _gather(upper, given, y, x, lowest, data, heights):
+    """
+    A column of the file without its levels below `lowest`, m above ground; how many levels that are, with the ground.
+
+    Levels whose heights are not given are all above it, or taken as they are.
+    """
     count = 0
     for level in range(upper.shape[1]):
         if given.shape[0] > 0:
-            if level > 0 and given[level, y, x] <= heights[count - 1]:
+            if level > 0 and given[level, y, x] <= max(heights[count - 1], lowest):
                 continue
             heights[count] = given[level, y, x]
         for field in range(COLUMN):

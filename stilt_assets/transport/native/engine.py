@@ -14,7 +14,7 @@ from numba import uint64
 
 from stilt_assets.transport.native.compiled import compiled
 from stilt_assets.transport.native.draws import RELEASE, normal, stream_of
-from stilt_assets.transport.native.geometry import metres_per_cell, to_degrees, to_grid
+from stilt_assets.transport.native.geometry import metres_per_cell, on_from_centre, to_grid, turned
 from stilt_assets.transport.native.layout import DENSITY, HEIGHTS, LID, SIGMA_W, Decoded
 from stilt_assets.transport.native.turbulence import SURFACE_SHARE, column_of, mix
 from stilt_assets.transport.native.winds import (
@@ -105,9 +105,10 @@ def earth_of(nx, ny, projection):
     for row in range(ny):
         for column in range(nx):
             cell = table[row * nx + column]
-            centre = to_degrees(column + 0.0, row + 0.0, projection)
-            sides = to_degrees(column - 1.0, row + 0.0, projection), to_degrees(column + 1.0, row + 0.0, projection)
-            ends = to_degrees(column + 0.0, row - 1.0, projection), to_degrees(column + 0.0, row + 1.0, projection)
+            x, y = column + 0.0, row + 0.0
+            centre = on_from_centre(x, y, projection)
+            sides = on_from_centre(x - 1.0, y, projection), on_from_centre(x + 1.0, y, projection)
+            ends = on_from_centre(x, y - 1.0, projection), on_from_centre(x, y + 1.0, projection)
             width, height = metres_per_cell(centre[1], projection)
             cell[LON], cell[LAT], cell[PER_X], cell[PER_Y] = centre[0], centre[1], 60.0 / width, 60.0 / height
             for item in range(2):
@@ -253,7 +254,7 @@ def tell(met, flight, i, moment):
     lat = over_ground(met, met.earth, place, LAT)
     lon += bent_x * met.earth[cell, BEND_X] + bent_y * met.earth[cell, BEND_Y]
     lat += bent_x * met.earth[cell, BEND_X + 1] + bent_y * met.earth[cell, BEND_Y + 1]
-    flight.lon[i], flight.lat[i] = lon, lat
+    flight.lon[i], flight.lat[i] = turned(lon), lat
     flight.zagl[i] = zeta * over_ground(met, met.depth, place, 0)
     flight.pres[i], flight.dens[i] = air(met, place, moment, zeta)
 

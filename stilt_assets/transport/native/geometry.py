@@ -53,11 +53,25 @@ def to_grid(longitude: float, latitude: float, projection: Projection) -> tuple[
 
 
 @njit(cache=True, nogil=True)
+def turned(longitude: float) -> float:
+    """The same longitude from -180 to below 180."""
+    return longitude - 360.0 * floor((longitude + 180.0) / 360.0)
+
+
+@njit(cache=True, nogil=True)
 def to_degrees(x: float, y: float, projection: Projection) -> tuple[float, float]:
     """Longitude, -180 to 180, and latitude of a column and row that may be fractions."""
+    longitude, latitude = on_from_centre(x, y, projection)
+    return turned(longitude), latitude
+
+
+@njit(cache=True, nogil=True)
+def on_from_centre(x: float, y: float, projection: Projection) -> tuple[float, float]:
+    """The same, but longitudes go on beyond 180 or -180, so that those of neighbours are neighbours."""
     kind, n, centre, scale, x0, y0 = projection
+    origin = centre
     if kind == DEGREES:
-        longitude, latitude = x0 + x / centre, y0 + y / n
+        origin, longitude, latitude = x0, x0 + x / centre, y0 + y / n
     elif kind == MERCATOR:
         longitude = centre + (x - x0) / scale * (180.0 / pi)
         latitude = 90.0 - atan(exp(-(y - y0) / scale)) * (360.0 / pi)
@@ -66,7 +80,7 @@ def to_degrees(x: float, y: float, projection: Projection) -> tuple[float, float
         east, south = side * (x - x0), side * (y0 - y)
         longitude = centre + atan2(east, south) / n * (180.0 / pi)
         latitude = 90.0 - atan((sqrt(east * east + south * south) / abs(scale)) ** (1.0 / n)) * (360.0 / pi)
-    return longitude - 360.0 * floor((longitude + 180.0) / 360.0), latitude
+    return longitude - 360.0 * floor((origin + 180.0) / 360.0), latitude
 
 
 @njit(cache=True, nogil=True)

@@ -1,0 +1,29 @@
+"""How long does one wait for packs that another process of this machine works on?"""
+
+from time import monotonic, sleep
+
+from stilt_assets.errors import BusyError
+from stilt_assets.pack import Packs
+
+_LOOK = 2.0  # s between looks
+
+
+class Turns:
+    """Packs that others hold, as long as they get on; a lock goes with its owner: nobody waits for the dead."""
+
+    def __init__(self, packs: Packs, patience: float) -> None:
+        self.packs, self.patience = packs, patience  # s without a further pixel
+        self.taken: dict[int, BusyError] = {}  # by number of the pack
+        self._seen: dict[int, int] = {}  # pixels that lie aside of each
+        self._since = monotonic()
+
+    def wait(self) -> str:
+        """Wait for a moment; who is waited for. BusyError if they have finished no pixel for too long."""
+        seen = {number: len(self.packs.aside(number)) for number in self.taken}
+        if seen != self._seen:
+            self._seen, self._since = seen, monotonic()
+        who = next(iter(self.taken.values()))
+        if monotonic() - self._since > self.patience:
+            raise BusyError(f"{who}: it has finished no pixel for {self.patience:.0f} s")
+        sleep(_LOOK)
+        return str(who)
