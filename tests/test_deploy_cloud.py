@@ -180,6 +180,19 @@ def test_the_guide_names_files_targets_and_objects_that_there_are() -> None:
     assert {"deploy", "deploy_local", "push_images", "infra"} <= targets
 
 
+def test_the_guides_variables_are_terraforms() -> None:
+    text = "".join(TERRAFORM.values())
+    given = dict(re.findall(r"TF_VAR_(\w+)=('\{.*?\}'|\w+)", GUIDE))
+    assert {"packs", "system", "meteorology", "disk", "protected"} <= set(given)
+    for name, value in given.items():
+        kinds = re.findall(rf'variable "{name}" {{\n.*\n\s+type\s+= (.+)\n', text)
+        assert kinds, name
+        if value.startswith("'"):
+            assert set(json.loads(value.strip("'"))) == set(re.findall(r"(\w+) = ", kinds[0])), name
+    confirmed = set(re.findall(r"CONFIRM=([\w-]+)", GUIDE))
+    assert confirmed == {"stilt-cluster", "stilt-", "stilt-prod", "remove-stilt-cluster", "remove-stilt-"}
+
+
 def test_the_guide_knows_every_refusal_of_production() -> None:
     script = (ROOT / "helm-values/deploy.sh").read_text()
     for word in ("stilt-assets/environment", "CONFIRM=stilt-prod", "build/image", "deploy: refused:"):

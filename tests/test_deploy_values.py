@@ -445,6 +445,12 @@ def test_on_google_the_database_has_no_password_and_no_public_address(releases: 
         assert {rule["to"][0]["ipBlock"]["cidr"] for rule in metadata} == {"169.254.169.252/32", "169.254.169.254/32"}
 
 
+def test_results_outlive_the_release(releases: dict[str, Release]) -> None:
+    kept = {"annotations": {"helm.sh/resource-policy": "keep"}}
+    assert releases["local"].one("PersistentVolumeClaim", "store")["metadata"] == {"name": "store", **kept}
+    assert all(release.all_of("PersistentVolumeClaim") == {} for name, release in releases.items() if name in CLOUD)
+
+
 def test_no_secret_is_in_the_values(releases: dict[str, Release]) -> None:
     for name in CLOUD:
         text = yaml.safe_dump(releases[name].values)

@@ -3,7 +3,7 @@ terraform {
   required_providers {
     google = {
       source  = "hashicorp/google"
-      version = "~> 7.0"
+      version = "~> 7.18" # that of ../environment
     }
   }
   backend "gcs" {} # bucket and prefix come from -backend-config: docs/deploy.md
