@@ -174,7 +174,12 @@ def queue(folder: Path, name: str, keys: list[str], env: dict[str, str], pid: in
 
     of_it = dg.RunsFilter(tags={BACKFILL_ID_TAG: name})
     with dg.DagsterInstance.get() as instance:
+        limit = time.monotonic() + 1800
         while not instance.get_runs_count(of_it):
+            if time.monotonic() > limit:
+                raise SystemExit(
+                    f"the daemon puts no run into the queue: {(folder / 'daemon.log').read_text()[-2000:]}"
+                )
             time.sleep(0.5)
         start, before, used = time.monotonic(), instance.get_runs_count(of_it), cpu(pid)
         while time.monotonic() - start < seconds and instance.get_runs_count(of_it) < len(keys):
