@@ -46,6 +46,11 @@ SETTINGS = {
 }
 
 
+# A code server that does not come up in time fails the whole backfill: beside other work it takes minutes.
+PATIENT = {"code_servers": {"local_startup_timeout": 900}}
+PATIENTLY = {"DAGSTER_GRPC_TIMEOUT_SECONDS": "300", "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "300"}  # as `make ui`
+
+
 def free_port() -> int:
     with socket.socket() as asked:
         asked.bind(("127.0.0.1", 0))
@@ -84,6 +89,7 @@ def write_home(home: Path, url: str) -> None:
     home.mkdir()
     given = yaml.safe_load((ROOT / "dagster_home" / "dagster.yaml").read_text())
     given["storage"] = {"postgres": {"postgres_url": url}}
+    given |= PATIENT
     for limit in given["concurrency"]["runs"]["tag_concurrency_limits"]:
         if limit["key"] == "dagster/backfill":
             limit["limit"] = 0
@@ -154,7 +160,7 @@ def measure(folder: Path, url: str, scenes: int, seconds: float) -> None:
     (folder / "inbox").mkdir()
     home = folder / "home"
     write_home(home, url)
-    env = os.environ | {"DAGSTER_HOME": str(home), "STILT_ASSETS_CONFIG": str(folder / "settings.yaml")}
+    env = os.environ | {"DAGSTER_HOME": str(home), "STILT_ASSETS_CONFIG": str(folder / "settings.yaml")} | PATIENTLY
     os.environ["DAGSTER_HOME"] = str(home)
     span = ("--from", f"{FIRST:%Y-%m-%d}", "--to", f"{FIRST + timedelta(minutes=4 * scenes, days=1):%Y-%m-%d}")
     print(f"\n{scenes} scenes on {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
@@ -169,6 +175,7 @@ def measure(folder: Path, url: str, scenes: int, seconds: float) -> None:
 
 def queue(folder: Path, name: str, keys: list[str], env: dict[str, str], pid: int, seconds: float) -> None:
     import dagster as dg
+    from dagster._core.execution.backfill import BulkActionStatus
     from dagster._core.storage.tags import BACKFILL_ID_TAG
     from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
@@ -176,10 +183,10 @@ def queue(folder: Path, name: str, keys: list[str], env: dict[str, str], pid: in
     with dg.DagsterInstance.get() as instance:
         limit = time.monotonic() + 1800
         while not instance.get_runs_count(of_it):
-            if time.monotonic() > limit:
-                raise SystemExit(
-                    f"the daemon puts no run into the queue: {(folder / 'daemon.log').read_text()[-2000:]}"
-                )
+            backfill = instance.get_backfill(name)
+            if time.monotonic() > limit or backfill is None or backfill.status == BulkActionStatus.FAILED:
+                said = (folder / "daemon.log").read_text()[-2000:]
+                raise SystemExit(f"the daemon puts no run into the queue: {said}")
             time.sleep(0.5)
         start, before, used = time.monotonic(), instance.get_runs_count(of_it), cpu(pid)
         while time.monotonic() - start < seconds and instance.get_runs_count(of_it) < len(keys):
