@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -175,19 +176,12 @@ def measure(folder: Path, url: str, scenes: int, seconds: float) -> None:
 
 def queue(folder: Path, name: str, keys: list[str], env: dict[str, str], pid: int, seconds: float) -> None:
     import dagster as dg
-    from dagster._core.execution.backfill import BulkActionStatus
     from dagster._core.storage.tags import BACKFILL_ID_TAG
     from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
     of_it = dg.RunsFilter(tags={BACKFILL_ID_TAG: name})
     with dg.DagsterInstance.get() as instance:
-        limit = time.monotonic() + 1800
-        while not instance.get_runs_count(of_it):
-            backfill = instance.get_backfill(name)
-            if time.monotonic() > limit or backfill is None or backfill.status == BulkActionStatus.FAILED:
-                said = (folder / "daemon.log").read_text()[-2000:]
-                raise SystemExit(f"the daemon puts no run into the queue: {said}")
-            time.sleep(0.5)
+        wait_for_runs(instance, name, folder / "daemon.log")
         start, before, used = time.monotonic(), instance.get_runs_count(of_it), cpu(pid)
         while time.monotonic() - start < seconds and instance.get_runs_count(of_it) < len(keys):
             time.sleep(1)
@@ -242,6 +236,20 @@ def queue(folder: Path, name: str, keys: list[str], env: dict[str, str], pid: in
             time.sleep(2)
         took = time.monotonic() - start
         print(f"| the daemon takes them out of the queue | {took:.0f} s | {begun - still} of {begun} |")
+
+
+def wait_for_runs(instance: Any, name: str, log: Path) -> None:
+    """Until the daemon has put a first run of a backfill into the queue."""
+    from dagster import RunsFilter
+    from dagster._core.execution.backfill import BulkActionStatus
+    from dagster._core.storage.tags import BACKFILL_ID_TAG
+
+    limit = time.monotonic() + 1800
+    while not instance.get_runs_count(RunsFilter(tags={BACKFILL_ID_TAG: name})):
+        backfill = instance.get_backfill(name)
+        if time.monotonic() > limit or backfill is None or backfill.status == BulkActionStatus.FAILED:
+            raise SystemExit(f"the daemon puts no run into the queue: {log.read_text()[-2000:]}")
+        time.sleep(0.5)
 
 
 def wait_for(port: int) -> None:
