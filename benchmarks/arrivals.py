@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import yaml
-from backfill import BIN, ROOT, asked, command, free_port, process, tree
+from backfill import BIN, PATIENT, PATIENTLY, ROOT, asked, command, free_port, process, tree
 
 sys.path.insert(0, str(ROOT / "tests"))
 from made_retrievals import made  # pyright: ignore[reportMissingImports]  where the line above looks
@@ -145,10 +145,11 @@ def main() -> None:
         folder = (given.folder or Path(name)).absolute()
         for each in ("inbox", "home"):
             (folder / each).mkdir(parents=True)
-        shutil.copy(ROOT / "dagster_home" / "dagster.yaml", folder / "home")
+        given_home = yaml.safe_load((ROOT / "dagster_home" / "dagster.yaml").read_text())
+        (folder / "home" / "dagster.yaml").write_text(yaml.safe_dump(given_home | PATIENT))
         (folder / "settings.yaml").write_text(yaml.safe_dump(SETTINGS))
         env = os.environ | {"DAGSTER_HOME": str(folder / "home"), "STILT_ASSETS_CONFIG": str(folder / "settings.yaml")}
-        env |= {"DAGSTER_GRPC_TIMEOUT_SECONDS": "300", "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "300"}  # as `make ui`
+        env |= PATIENTLY
         port = free_port()
         with dagster_dev(folder, env, port):
             arrive(folder)

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -44,6 +45,11 @@ SETTINGS = {
         }
     },
 }
+
+
+# A code server that does not come up in time fails the whole backfill: beside other work it takes minutes.
+PATIENT = {"code_servers": {"local_startup_timeout": 900}}
+PATIENTLY = {"DAGSTER_GRPC_TIMEOUT_SECONDS": "300", "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "300"}  # as `make ui`
 
 
 def free_port() -> int:
@@ -84,6 +90,7 @@ def write_home(home: Path, url: str) -> None:
     home.mkdir()
     given = yaml.safe_load((ROOT / "dagster_home" / "dagster.yaml").read_text())
     given["storage"] = {"postgres": {"postgres_url": url}}
+    given |= PATIENT
     for limit in given["concurrency"]["runs"]["tag_concurrency_limits"]:
         if limit["key"] == "dagster/backfill":
             limit["limit"] = 0
@@ -154,7 +161,7 @@ def measure(folder: Path, url: str, scenes: int, seconds: float) -> None:
     (folder / "inbox").mkdir()
     home = folder / "home"
     write_home(home, url)
-    env = os.environ | {"DAGSTER_HOME": str(home), "STILT_ASSETS_CONFIG": str(folder / "settings.yaml")}
+    env = os.environ | {"DAGSTER_HOME": str(home), "STILT_ASSETS_CONFIG": str(folder / "settings.yaml")} | PATIENTLY
     os.environ["DAGSTER_HOME"] = str(home)
     span = ("--from", f"{FIRST:%Y-%m-%d}", "--to", f"{FIRST + timedelta(minutes=4 * scenes, days=1):%Y-%m-%d}")
     print(f"\n{scenes} scenes on {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
@@ -174,8 +181,7 @@ def queue(folder: Path, name: str, keys: list[str], env: dict[str, str], pid: in
 
     of_it = dg.RunsFilter(tags={BACKFILL_ID_TAG: name})
     with dg.DagsterInstance.get() as instance:
-        while not instance.get_runs_count(of_it):
-            time.sleep(0.5)
+        wait_for_runs(instance, name, folder / "daemon.log")
         start, before, used = time.monotonic(), instance.get_runs_count(of_it), cpu(pid)
         while time.monotonic() - start < seconds and instance.get_runs_count(of_it) < len(keys):
             time.sleep(1)
@@ -230,6 +236,20 @@ def queue(folder: Path, name: str, keys: list[str], env: dict[str, str], pid: in
             time.sleep(2)
         took = time.monotonic() - start
         print(f"| the daemon takes them out of the queue | {took:.0f} s | {begun - still} of {begun} |")
+
+
+def wait_for_runs(instance: Any, name: str, log: Path) -> None:
+    """Until the daemon has put a first run of a backfill into the queue."""
+    from dagster import RunsFilter
+    from dagster._core.execution.backfill import BulkActionStatus
+    from dagster._core.storage.tags import BACKFILL_ID_TAG
+
+    limit = time.monotonic() + 1800
+    while not instance.get_runs_count(RunsFilter(tags={BACKFILL_ID_TAG: name})):
+        backfill = instance.get_backfill(name)
+        if time.monotonic() > limit or backfill is None or backfill.status == BulkActionStatus.FAILED:
+            raise SystemExit(f"the daemon puts no run into the queue: {log.read_text()[-2000:]}")
+        time.sleep(0.5)
 
 
 def wait_for(port: int) -> None:

@@ -95,6 +95,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="scale-") as name:
         folder = Path(name)
         file = retrieval(folder, options.pixels)
+        costs: dict[int, float] = {}
         for shards in options.shards:
             place = folder / str(shards)
             environment = laid_out(place, file, shards)
@@ -114,6 +115,10 @@ def main() -> None:
                 f"run again {again:.1f} CPU s; {files} files",
                 flush=True,
             )
+            costs[shards] = cpu
+        least, most = min(costs), max(costs)
+        if most > least:
+            print(f"each further shard: {(costs[most] - costs[least]) / (most - least):.2f} CPU s")
 
 
 if __name__ == "__main__":
