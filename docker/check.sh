@@ -58,6 +58,7 @@ holds() {
 also=()
 holds "user" "$(run id -u)" 10001
 holds "read-only" "$(run sh -c 'touch /opt/x 2>&1 || true')" "Read-only file system"
+holds "memory" "$(MEMORY=100m run python -c 'bytearray(10**9).count(1)' 2>&1 || echo "exit $?")" "exit 137"
 for command in dagster dagster-webserver dagster-daemon; do holds "$command" "$(run "$command" --version)" "version 1."; done
 holds "packages" "$(run python -c 'import dagster_k8s, dagster_postgres, dagster_gcp, gcsfs, s3fs; print("all there")')" "all there"
 holds "definitions" "$(run dagster definitions validate -m stilt_assets.definitions 2>&1)" "successful"

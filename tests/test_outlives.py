@@ -162,9 +162,11 @@ def test_a_scene_outlives_the_end_of_all_processes(instance: Instance, peace: di
     instance.wait_until(lambda: (instance.place.scene / "scene.json").exists() and "jacobian" in current(instance))
     assert instance.jacobian() == peace
     with dagster_of(instance) as dagster:
-        again, first = dagster.get_runs()
-        assert (again.parent_run_id, first.status) == (first.run_id, dg.DagsterRunStatus.FAILURE)
-    assert len(instance.ran()) <= 9 + 2
+        runs = dagster.get_runs()  # one that was asked for, and perhaps one of the sensor `arrivals`; each repeated
+        failed = {run.run_id for run in runs if run.status == dg.DagsterRunStatus.FAILURE}
+        assert failed == {run.parent_run_id for run in runs if run.parent_run_id}
+        assert failed
+    assert len(instance.ran()) <= 9 + 4  # of two workers of each
 
 
 @contextmanager

@@ -19,9 +19,9 @@ from stilt_assets.plan import Footprints
 from stilt_assets.settings import SlurmSettings, load_slurm
 from stilt_assets.shard import Here, Shard, plan_footprints, run_shard
 from stilt_assets.slurm import Slurm, name_of, options_of, runner_of, script_of
-from stilt_assets.slurm_commands import Queued
-from stilt_assets.slurm_held import Held
-from stilt_assets.slurm_job import run_in_a_job
+from stilt_assets.slurm.commands import Queued
+from stilt_assets.slurm.held import Held
+from stilt_assets.slurm.job import run_in_a_job
 from stilt_assets.stages import make_meteorology, make_pixels
 from stilt_assets.workers import Progress
 
@@ -165,6 +165,7 @@ def test_what_others_brought_and_what_is_tried_again_is_not_what_a_job_brought(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned(place)
+    wish(place, 0)
     first, second = pixels_of(place, 0)
     with pytest.raises(StoppedError):
         run_shard(place.desk(), Shard(0, 0), stopped=lambda: bool(ran(place)))
@@ -181,12 +182,18 @@ def test_what_others_brought_and_what_is_tried_again_is_not_what_a_job_brought(
 
 def test_jobs_of_a_run_that_was_killed_are_waited_for_and_not_doubled(place: Place, stub: Stub) -> None:
     planned(place)
-    stub.submit(name_of(Footprints.of(place.desk())), "sleep 1")
-    runner = slurm(place, setup=["exit 7"], attempts=1)
-    begun = time.monotonic()
-    with pytest.raises(SlurmError):
-        runner.run(place.desk(), Shard(0, 4))
-    assert time.monotonic() - begun > 0.9
+    over = place.folder / "over"
+    stub.submit(name_of(Footprints.of(place.desk())), f"until [ -e {over} ]; do sleep 0.1; done")
+    told: list[Progress] = []
+
+    def tell(state: Progress) -> None:
+        told.append(state)
+        if len(told) == 3:  # once before it looks at the queue, and at each look that finds a job
+            over.touch()
+
+    with pytest.raises(SlurmError, match="ended 1 times"):
+        slurm(place, setup=["exit 7"], attempts=1).run(place.desk(), Shard(0, 4), tell)
+    assert over.exists()
     assert stub.asked == []
 
 

@@ -28,7 +28,7 @@ def shard(
     signal.signal(signal.SIGUSR1, note)
     from stilt_assets.recipes import desk_of
     from stilt_assets.shard import Shard
-    from stilt_assets.slurm_job import run_in_a_job
+    from stilt_assets.slurm.job import run_in_a_job
 
     settings, store = settings_and_store()
     if workers:

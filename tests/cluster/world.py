@@ -96,6 +96,7 @@ class World:
             "STILT_ASSETS_IMAGE_PATIENCE": "1",
             "STILT_ASSETS_NODE_PATIENCE": "1",
             "STILT_ASSETS_POD_LOOK": "1",
+            "DAGSTER_STEP_DELEGATING_EXECUTOR_SLEEP_SECONDS": "0.2",
             "STORAGE_EMULATOR_HOST": self.bucket,
             "PYTHONPATH": str(HERE),
         }

@@ -25,6 +25,7 @@ _FLIGHT = "tests/test_native_flight.py"
 _MOTION = "tests/fidelity/test_motion.py"
 _POINTS = "tests/fidelity/test_pointwise.py"
 _GALE = "tests/fidelity/test_gale.py"
+_WAYS = "tests/fidelity/test_ways.py"
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,22 @@ MUTANTS = (
         "    if top >= LID:",
         _FLIGHT,
         "own_levels",
+    ),
+    Mutant(
+        "levels just above the ground count",
+        "decode.py",
+        "max(heights[count - 1], lowest)",
+        "heights[count - 1]",
+        _WAYS,
+        "pressure_steep",
+    ),
+    Mutant(
+        "cells in degrees are as wide as at the equator",
+        "geometry.py",
+        "return cos(radians(latitude)) * degree / centre, degree / n",
+        "return degree / centre, degree / n",
+        _WAYS,
+        "degrees",
     ),
 )
 

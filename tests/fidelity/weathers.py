@@ -1,15 +1,22 @@
-"""Which weathers are ensembles made in that the HRRR files do not hold? Noon, winter, gale, hills, hybrid levels."""
+"""
+Which weathers are ensembles made in that the HRRR files do not hold?
+
+Noon, winter, gale, hills, hybrid levels; cells of a quarter of a degree, with those every three hours, with pressure
+levels every hour.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import arlmet
 import numpy as np
-from made_weather import lambert
+from made_weather import lambert, longitudes
 
-from fidelity.weather import write_columns
+from fidelity.weather import GDAS, write_columns
 
 GRID = lambert(70, 60)
+QUARTERS = longitudes(240.0, 33.0, 70, 60, 0.25)  # around Utah
 HEIGHTS = [0.0, *(30.0 * 1.32**k for k in range(20))]  # m, to some 6 km
 
 
@@ -28,7 +35,7 @@ def _wind(speed: float, turn: float) -> tuple[Callable[[np.ndarray, int], np.nda
 
     def strength(height: np.ndarray, hour: int) -> np.ndarray:
         east = np.linspace(0.9, 1.1, height.shape[2])
-        return speed * (1.0 + 0.05 * hour) * east * np.log1p(height / 0.1) / np.log1p(5000.0)
+        return speed * (1.0 + 0.05 * hour) * east * np.log1p(np.maximum(height, 0.0) / 0.1) / np.log1p(5000.0)
 
     return (
         lambda height, hour: strength(height, hour) * np.cos(turn * height / 3000.0),
@@ -54,11 +61,13 @@ def _written(
     friction: float,
     terrain: np.ndarray | float = 300.0,
     axis: type[arlmet.VerticalAxis] = arlmet.SigmaAxis,
+    grid: arlmet.Grid = GRID,
+    **more: Any,
 ) -> Path:
     return write_columns(
         path,
-        GRID,
-        HEIGHTS,
+        grid,
+        GDAS if axis is arlmet.PressureAxis else HEIGHTS,
         temperature=_temperature(*ground),
         wind=_wind(*wind),
         humidity=_humidity,
@@ -72,6 +81,7 @@ def _written(
             "SHTF": lambda hour: heat * (1.0 - 0.1 * hour),
             "RGHS": lambda _hour: 0.1,
         },
+        **more,
     )
 
 
@@ -90,5 +100,28 @@ WEATHERS: dict[str, Callable[[Path], Path]] = {
         friction=0.4,
         terrain=_hills(),
         axis=arlmet.HybridAxis,
+    ),
+    "gfs": lambda path: _written(
+        path,
+        ground=(296.0, 0.0092, 1100.0),
+        wind=(11.0, 0.4),
+        heat=170.0,
+        friction=0.45,
+        terrain=_hills(),
+        axis=arlmet.HybridAxis,
+        grid=QUARTERS,
+        hours=(0, 3),
+    ),
+    "era5": lambda path: _written(
+        path,
+        ground=(291.0, 0.0085, 900.0),
+        wind=(10.0, 0.5),
+        heat=120.0,
+        friction=0.4,
+        terrain=_hills(),
+        axis=arlmet.PressureAxis,
+        grid=QUARTERS,
+        hours=(0, 1, 2, 3),
+        relative=True,
     ),
 }

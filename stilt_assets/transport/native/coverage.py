@@ -15,6 +15,9 @@ from stilt_assets.simulation import Simulation
 AXES = (arlmet.SigmaAxis, arlmet.HybridAxis, arlmet.PressureAxis)
 _GROUND = ("PRSS", "SHGT", "T02M", "U10M", "V10M", "USTR", "SHTF", "RGHS")
 _FARTHEST_NORTH = 80.0  # degrees, and south
+# Degrees. hycs_std adds each of turbulence's steps to a place in cells of single precision, and of cells of a degree it
+# loses those that are slow: near the ground its particles lag behind the wind.
+_WIDEST_CELL = 0.3
 _UPPER = ("TEMP", "UWND", "VWND", "WWND")
 _ON_PRESSURE = ("HGTS", "SPHU", "RELH")  # the second or the third; elsewhere RELH is read, and not proved
 
@@ -61,5 +64,7 @@ def uncovered_cells(grid: arlmet.Grid) -> Iterator[str]:
         yield "grids around the whole earth are not covered"
     if its.sync_lon < 0.0:
         yield "grids in degrees that begin at a longitude below 0 are not covered"  # hycs_std places them elsewhere
+    if max(its.tangent_lat, its.tangent_lon) > _WIDEST_CELL:
+        yield f"grids in degrees whose cells are wider than {_WIDEST_CELL:g} degrees are not covered"
     if max(-its.sync_lat, its.sync_lat + (grid.ny - 1) * its.tangent_lat) > _FARTHEST_NORTH:
         yield f"grids in degrees beyond {_FARTHEST_NORTH:g} degrees of latitude are not covered"

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from stilt_assets.errors import SlurmError
-from stilt_assets.slurm_commands import Queued
+from stilt_assets.slurm.commands import Queued
 
 _log = logging.getLogger(__name__)
 _HELD = re.compile(r"requeued[ _]held$|^JobHoldMaxRequeue$")  # "launch failed" and other words come before

@@ -26,8 +26,8 @@ from stilt_assets.recipes import Desk
 from stilt_assets.scene import digest
 from stilt_assets.settings import SlurmSettings, load_slurm
 from stilt_assets.shard import Here, Runner, Shard, shards_of
-from stilt_assets.slurm_commands import Queued, asked, cancel, queue, release
-from stilt_assets.slurm_held import Held
+from stilt_assets.slurm.commands import Queued, asked, cancel, queue, release
+from stilt_assets.slurm.held import Held
 from stilt_assets.workers import Progress
 
 _log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from stilt_assets.errors import SlurmError, StoppedError
 from stilt_assets.recipes import Desk
 from stilt_assets.shard import Shard, run_shard
-from stilt_assets.slurm_commands import asked
+from stilt_assets.slurm.commands import asked
 from stilt_assets.workers import Progress
 
 _log = logging.getLogger(__name__)
