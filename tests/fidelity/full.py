@@ -60,7 +60,7 @@ What the numbers hold:
   exp(21.4 - 5351 / T). The ground has that of the file's first level, even if it lies below the ground. RH2M is not
   read, and heights do not come from temperatures.
 - Cells in degrees: winds are turned into cells per minute of each column before anything is interpolated, as on a cone,
-  and a particle ends as far from an edge. Of cells three hours apart nothing is different.
+  and a particle ends as far from an edge. With three hours between times nothing is different.
 - `hycs_std` keeps places in cells of single precision and adds each of turbulence's steps to them. Of cells of a degree
   it loses those that are slow: at 12 m above ground steps take 0.3 s, and a wind of 0.04 m s-1 from the south does not
   carry its particles at all 30 cells from the corner of the grid, one of 0.4 m s-1 at less than half its speed; three
@@ -70,13 +70,13 @@ What the numbers hold:
 - Beyond 85 degrees of latitude particles in cells of a quarter of a degree part by up to 2 km in 3 h, without chance;
   cells beyond 80 are refused. `hycs_std` counts longitudes from 0 to 360, and of cells that begin below 0 it does not
   find those that lie to the west of Greenwich.
-- Without RGHS `hycs_std` takes the roughness of its table ROUGLEN.ASC (cm, a degree a cell); without USTR but with UMOF
-  and VMOF a friction velocity near the root of the stress over the density; without these something else. None of it is
-  pinned: files without RGHS or USTR are refused by name, GDAS1's among them, which hold UMOF and VMOF.
+- Without RGHS `hycs_std` behaves as with 0.2 to 0.5 m in Utah, where its table ROUGLEN.ASC (cm, a degree a cell) has 25
+  and 44; without USTR but with UMOF and VMOF as with a friction velocity near the root of the stress over the density;
+  without these as with another. None of it is pinned: files without RGHS or USTR are refused by name.
 - Dry air is 0.86 q2 less dense in `hycs_std` than here, q the specific humidity: 2e-4 at 16 g kg-1. On sigma levels,
   too, its ground has the first level's humidity over that of saturated air; here it has that of the first level itself.
-  Where T02M is 5 K warmer than a first level at 20 m the lowest density is 2.4e-3 off; HRRR's first level is at some 9 m,
-  where the lowest of the model's is, too.
+  Where T02M is 5 K warmer than a first level at 20 m the lowest density is 2.4e-3 off. HRRR's first level is at some
+  9 m, where the lowest of the model's is, too.
 
 What it was asked about, and what not:
 
