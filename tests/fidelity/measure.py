@@ -15,13 +15,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
-from fidelity import ensembles, influence, minutes, pointwise, trajectories
+from fidelity import ensembles, influence, minutes, pointwise, trajectories, ways
 from fidelity.acceptance import rows as rows_of_ensembles
 from fidelity.ask import HERE
 from fidelity.cases import CASES
 from fidelity.ours import Ours, decoded
 from stilt_assets.transport.native.decoded import decoded_in_memory
-from stilt_assets.transport.native.engine import Met
+from stilt_assets.transport.native.engine import Met, met_of
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 GOLD = "data/gold"
@@ -82,6 +82,19 @@ def of_influence(met: Met) -> Iterator[Measured]:
     )
 
 
+def of_ways(shared: Path, folder: Path) -> Iterator[Measured]:
+    """Section A: mean-wind trajectories on grids and levels that HRRR does not have."""
+    found = [
+        ways.apart(met_of(decoded_in_memory(CASES[name].make(shared, folder / f"ways_{name}.arl"))), name)
+        for name in ways.NAMES
+    ]
+    calm = [each[each["lowest"] > ways.CALM] for each in found]
+    what = "mean trajectories of 1 h in degrees and on pressure levels, farthest"
+    most, up = (max(each[side].max() for each in calm) for side in ("across", "up"))
+    yield Measured("A", f"{what}, m", float(most), 0.0, 15.0, sum(map(len, calm)))
+    yield Measured("A", f"{what} of height, m", float(up), 0.0, 0.1, sum(map(len, calm)))
+
+
 def of_minutes(model: Ours, meteorology: Path) -> Iterator[Measured]:
     """Section B: spreads of the first ten minutes."""
     for name, theirs in minutes.kept().items():
@@ -107,6 +120,7 @@ def all_rows(shared: Path, seeds: range = ensembles.OUR_SEEDS, limit: int | None
         meteorology = ensembles.meteorology_of("hrrr", shared, folder)
         found = [*of_trajectories(decoded(meteorology), shared), *of_influence(decoded(meteorology))]
         found += of_points(shared, folder, tuple(CASES) if limit is None else ("hrrr", "midday", "falling"))
+        found += of_ways(shared, folder) if limit is None else []
         found += of_minutes(model, meteorology)
         found += of_ensembles(model, shared, folder, seeds, limit)
     return found

@@ -19,6 +19,7 @@ KEPT = Path(__file__).parent / "answers" / "ways.parquet"
 NAMES = ("degrees", "pressure", "pressure_steep", "gdas")
 EVERY = 5  # of a case's releases one is followed
 MINUTES = (1, 20, 60)  # after the release
+CALM = 30.0  # m above ground: below it a rounding error of height is one of the wind
 METRES = 111_200.0  # per degree
 WHERE = {"release": "i2", "time": "i2", "long": "f8", "lati": "f8", "zagl": "f4", "pres": "f4", "dens": "f4"}
 
