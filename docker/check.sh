@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-work=${WORK:-/var/tmp/stilt-assets-image}
+work=$(realpath -m "${WORK:-/var/tmp/stilt-assets-image}")
 base=localhost/python:3.11-slim-bookworm
 image=localhost/stilt-assets:check
 for program in buildah podman runc debootstrap; do
@@ -44,8 +44,8 @@ done
 rm -rf "$work/home" "$work/scratch"
 install -d -o 10001 -g 10001 "$work/home" "$work/scratch"
 
-run() {
-    podman "${store[@]}" --cgroup-manager cgroupfs --events-backend file --runtime /usr/sbin/runc run --rm --pull=never \
+run() { # from there: what watches a container leaves a file `oom` where it began
+    cd "$work" && podman "${store[@]}" --cgroup-manager cgroupfs --events-backend file --runtime /usr/sbin/runc run --rm --pull=never \
         --network none --read-only --read-only-tmpfs=false --cap-drop all --security-opt no-new-privileges \
         --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 --memory "${MEMORY:-2g}" \
         --tmpfs /tmp:mode=1777,size=512m --volume "$work/home:/opt/dagster/dagster_home" "${also[@]}" "$image" "$@"
