@@ -52,7 +52,7 @@ soak: $(STAMP) ## kill, starve and damage a scene of 1,000 pixels while it runs;
 fidelity: $(STAMP) ## measure how faithful native is, into docs/fidelity.md; a quarter of an hour, needs ../shared
 	PYTHONPATH=tests $(BIN)/python -m fidelity.full $(ARGS)
 
-slurm-test: $(STAMP) ## a scene through a real Slurm of one node; as root, with Debian's slurm-wlm and munge
+slurm-test: $(STAMP) ## a scene through a real Slurm on this machine; as root, with Debian's slurm-wlm and munge
 	$(BIN)/python -m pytest -p no:cacheprovider --no-cov tests/slurm/on_a_node.py $(ARGS)
 
 cluster-test: $(STAMP) ## a scene on a real Kubernetes API server; needs the programs that tests/cluster/control_plane.sh makes
