@@ -253,7 +253,7 @@ def wait_for_runs(instance: Any, name: str, log: Path) -> None:
 
 
 def wait_for(port: int) -> None:
-    for _ in range(240):
+    for _ in range(1800):
         try:
             asked(port, "{version}")
             return
