@@ -43,7 +43,7 @@ push)
     "$engine" push ${words[@]+"${words[@]}"} "$image" || {
         # The registry may hold this commit's image already, and let nothing take its place.
         [[ $commit != *-dirty-* && ! $podman ]] && "$engine" pull "$image" ||
-            die "$engine could not push $image; its words are above: not signed in, no such registry, or no room"
+            die "$engine could not push $image; its words are above: not signed in, no such registry, no room, or the registry keeps this tag"
         echo "image: $REGISTRY has an image of this commit already, which is taken"
     }
     if [[ $podman ]]; then

@@ -26,9 +26,10 @@ for program in kubectl helm; do
 done
 for word in "$@"; do
     case $word in
-    -n* | --namespace* | --kube*) refuse "'$word' among ARGS would deploy elsewhere than $environment: leave it out" ;;
+    -[!-]*n* | -n* | --namespace* | --kube*) refuse "'$word' among ARGS would deploy elsewhere than $environment: leave it out" ;;
     esac
 done
+unset "${!HELM_KUBE@}" HELM_NAMESPACE # these would lead Helm elsewhere than kubectl
 if [[ $environment != local ]]; then
     [[ ${PROJECT:-} && ${REGION:-} ]] || refuse "say PROJECT=… and REGION=…, those that terraform/ was applied with"
 fi

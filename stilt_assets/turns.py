@@ -5,7 +5,7 @@ from time import monotonic, sleep
 from stilt_assets.errors import BusyError
 from stilt_assets.pack import Packs
 
-_LOOK = 2.0  # s between looks
+_LOOK = 2.0  # s between looks at a pack
 
 
 class Turns:
@@ -14,8 +14,21 @@ class Turns:
     def __init__(self, packs: Packs, patience: float) -> None:
         self.packs, self.patience = packs, patience  # s without a further pixel
         self.taken: dict[int, BusyError] = {}  # by number of the pack
+        self._looked: dict[int, float] = {}  # at each of these, when
         self._seen: dict[int, int] = {}  # pixels that lie aside of each
         self._since = monotonic()
+
+    def has_come(self, number: int) -> bool:
+        """Whether it is time to ask for a pack: at once, and again some time after somebody else had it."""
+        return number not in self.taken or monotonic() - self._looked[number] >= _LOOK
+
+    def pass_by(self, number: int, why: BusyError) -> None:
+        """Note that somebody else has a pack."""
+        self.taken[number], self._looked[number] = why, monotonic()
+
+    def take(self, number: int) -> None:
+        """Note that a pack is ours."""
+        self.taken.pop(number, None)
 
     def wait(self) -> str:
         """Wait for a moment; who is waited for. BusyError if they have finished no pixel for too long."""

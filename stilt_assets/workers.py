@@ -29,7 +29,7 @@ from stilt_assets.worker import end_workers, finish, pool_of, run
 
 _DEATHS = 9  # of workers in a row, after which the machine is to blame
 _POLL = 0.2  # s between looks at whether to stop
-_PATIENCE = 2  # times that a pixel may take, after which others who hold a pack and finish none count as stuck
+_PATIENCE = 1  # times that all tries of a pixel may take, after which others who hold a pack and finish none are stuck
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Run:
         self.refused: list[Job | int] = []  # a broken pool did not take them
         self.suspects: list[Job | int] = []  # ran when a worker was killed: each runs again on its own
         self.held: dict[int, ExitStack] = {}  # locks of opened packs
-        self.turns = Turns(work.packs, _PATIENCE * work.limits.timeout)
+        self.turns = Turns(work.packs, _PATIENCE * 2**work.attempts * work.limits.timeout)
         self.keepers = work.packs.keepers(self.waiting) if self.waiting else {}  # folders with particles, by pack
         self.begun = work.packs.begun() if self.waiting else set[int]()  # by whoever stopped halfway
         self.brought = 0  # pixels that got their outcome here
@@ -158,7 +158,8 @@ class Run:
             self.on_its_own = True
             return self.suspects.pop(0)
         for _ in range(len(self.waiting)):
-            if self.jobs or not self._has_room_for(self.waiting[0]):
+            number = self.waiting[0]
+            if self.jobs or not (self.turns.has_come(number) and self._has_room_for(number)):
                 break
             self._open(self.waiting.popleft())
         return self.jobs.popleft() if self.jobs else None
@@ -180,11 +181,12 @@ class Run:
         self.held[number] = ExitStack()
         try:
             self.held[number].enter_context(self.work.packs.alone(number))
-        except BusyError as error:  # its turn comes once more
-            self.turns.taken[number] = error
+        except BusyError as error:  # its turn comes once more, after what its holder does with it
+            self.turns.pass_by(number, error)
+            self.begun.add(number)
             self.waiting.append(number)
             return
-        self.turns.taken.pop(number, None)
+        self.turns.take(number)
         if self.work.packs.is_whole(number, members):
             self._put_down(number)
             return

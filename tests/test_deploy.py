@@ -49,7 +49,7 @@ def test_dev_is_deployed_where_kubectl_is_and_by_digest(checkout: Checkout) -> N
 
 
 @pytest.mark.parametrize(
-    "word", ["--namespace stilt-prod", "--namespace=stilt-prod", "-n stilt-prod", "--kube-context x"]
+    "word", ["--namespace stilt-prod", "--namespace=stilt-prod", "-n stilt-prod", "-in stilt-prod", "--kube-context x"]
 )
 def test_words_of_ones_own_lead_nowhere_else(checkout: Checkout, word: str) -> None:
     checkout.on(DEV, "stilt-dev", "dev")

@@ -1,8 +1,10 @@
 """A run whose process is gone is told as failed, and no other."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 
@@ -42,8 +44,8 @@ def test_a_process_is_gone_once_it_was_killed() -> None:
         assert process.pid == other.pid
         assert not process.is_gone()
         other.kill()
-        other.stdout.read()
-        assert process.is_gone()  # nobody has noticed yet: it is still listed
+        os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+        assert process.is_gone()  # nobody has taken note of it: it is still listed
         other.wait()
         assert process.is_gone()
 
@@ -62,9 +64,36 @@ def test_a_process_of_another_container_or_machine_may_live(monkeypatch: pytest.
 
 def test_a_machine_that_restarted_has_lost_its_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alive, "_machine", lambda: "here 17")
-    assert replace(own(), boot="the one before").is_gone()
+    before = replace(own(), boot="the one before", began=1e9)
+    assert before.is_gone()
     monkeypatch.setattr(alive, "_machine", str)  # it cannot be told from others
-    assert not replace(own(), boot="the one before").is_gone()
+    assert not replace(before, machine="").is_gone()
+
+
+def test_a_copy_of_a_machine_that_was_there_before_a_process_has_not_lost_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alive, "_machine", lambda: "here 17")
+    assert not replace(own(), boot="the copy's").is_gone()
+
+
+def test_a_process_knows_when_it_began() -> None:
+    with subprocess.Popen([sys.executable, "-c", TELL], stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        began = json.loads(other.stdout.readline())["began"]
+        other.kill()
+    assert 0 < began - own().began < time.time() - own().began + 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make a set of process numbers")
+def test_where_another_container_s_processes_are_shown_nothing_is_told() -> None:
+    words = [
+        "unshare",
+        "--fork",
+        "--pid",
+        sys.executable,
+        "-c",
+        "from stilt_assets.alive import Process as P; print(P.own())",
+    ]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "None\n"
 
 
 # ---- runs

@@ -124,10 +124,11 @@ def test_cells_that_are_not_proved_are_told_by_name(grid: arlmet.Grid, why: str)
     ("more", "why"),
     [
         ({}, []),
-        ({"relative": True}, []),
+        ({"humid": ("RELH",)}, []),
+        ({"humid": ("SPHU", "RELH")}, ["both SPHU and RELH on pressure levels are not covered"]),
         ({"left_out": ("USTR",)}, ["no USTR at 2019-05-30 00Z"]),
         ({"left_out": ("HGTS", "SPHU")}, ["no HGTS, SPHU or RELH at 2019-05-30 00Z"]),
-        ({"axis": arlmet.SigmaAxis, "relative": True}, ["no SPHU at 2019-05-30 00Z"]),
+        ({"axis": arlmet.SigmaAxis, "humid": ("RELH",)}, ["no SPHU at 2019-05-30 00Z"]),
         ({"hours": (0, 1, 3)}, ["times that are not equally spaced, or only one, are not covered"]),
     ],
 )

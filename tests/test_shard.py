@@ -174,6 +174,27 @@ def test_packs_in_other_hands_come_last_and_are_waited_for(place: Place, peace: 
     assert contents(place.result("jacobian")) == peace
 
 
+def test_what_others_finished_of_a_pack_while_they_held_it_runs_once(place: Place) -> None:
+    place.change(packs__workers=1)
+    plan_footprints(prepared(place))
+    desk, done = place.desk(), [0]
+    with pytest.raises(StoppedError, match="1 of 2 pixels"):
+        run_shard(desk, Shard(0, 0), lambda state: done.append(state.pixels_done), lambda: done[-1] == 1)
+    packs = Footprints.of(desk).packs
+    (aside,) = Path(desk.store.unfinished(packs.footprints)).iterdir()
+    theirs = aside.rename(place.folder / "theirs")
+    with contextlib.ExitStack() as other:
+        other.enter_context(packs.alone(0))
+
+        def tell(state: Progress) -> None:
+            if state.waits and theirs.exists():
+                theirs.rename(aside)
+                other.close()
+
+        run_shard(place.desk(), Shard(0, 4), tell)
+    assert sorted(int(line) for line in (place.folder / "ran").read_text().split()) == list(range(9))
+
+
 def test_who_waits_for_others_can_be_stopped(place: Place) -> None:
     plan_footprints(prepared(place))
     desk, asked = place.desk(), list[str]()

@@ -59,7 +59,7 @@ def queue(name: str) -> list[Queued]:
     """Jobs of that name which wait or run."""
     words = ["--noheader", "--user", getpass.getuser(), "--name", name, "--format", "%i %T %r"]
     lines = (line.strip() for line in asked("squeue", words).splitlines())
-    return [Queued(*line.split(" ", 2)) for line in lines if line]
+    return [Queued(*[*line.split(" ", 2), "", ""][:3]) for line in lines if line]
 
 
 def release(number: str) -> None:

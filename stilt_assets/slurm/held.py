@@ -35,7 +35,7 @@ class Held:
         held = [job for job in there if _HELD.search(job.why)]
         again = sorted((job for job in held if self.released[job.number] < self.attempts), key=self._times)
         if len(held) < len(there):
-            for job in again if any(job.runs for job in there) else ():
+            for job in again if any(job.state == "RUNNING" for job in there if job not in held) else ():
                 self._release(job)
         elif held:
             if not again or self.tried == self.attempts:

@@ -55,7 +55,7 @@ def write_columns(
     left_out: Sequence[str] = (),
     lifted: float = 0.0,
     hung: bool = False,
-    relative: bool = False,
+    humid: Sequence[str] = ("SPHU",),
 ) -> Path:
     """
     Write columns in hydrostatic balance: K, m s-1, kg kg-1 and hPa s-1 at roughly `heights` m, the ground (0) first.
@@ -63,7 +63,7 @@ def write_columns(
     `ground` adds or replaces fields of the ground, each a function of the hour; `left_out` are names not to write. HGTS
     of pressure levels are `lifted` m above what the temperatures give. `hung` hybrid levels are as models have them:
     the higher, the less of the ground's pressure is in theirs, and the rest is constant. Humidity is written as the
-    `relative` one, or else as the specific one.
+    fields named by `humid`: the specific one, the relative one (RELH), or both.
     """
     shape = (len(heights), grid.ny, grid.nx)
     dry = np.asarray(heights)[:, None, None] * np.ones(shape)
@@ -93,10 +93,9 @@ def write_columns(
             }  # fmt: skip
             base |= {name: field(hour) for name, field in (ground or {}).items()}
             upper = {"TEMP": warmth, "UWND": u, "VWND": v, "WWND": zero if omega is None else omega(height, hour)}
-            if humidity is not None and relative:
-                upper["RELH"] = 100.0 * moist / saturated(warmth, pressure)
-            elif humidity is not None:
-                upper["SPHU"] = moist
+            if humidity is not None:
+                told = {"SPHU": moist, "RELH": 100.0 * moist / saturated(warmth, pressure)}
+                upper |= {name: told[name] for name in humid}
             if axis is arlmet.PressureAxis:
                 upper["HGTS"] = height + floor + lifted
             elif with_pressure:

@@ -122,6 +122,6 @@ WEATHERS: dict[str, Callable[[Path], Path]] = {
         axis=arlmet.PressureAxis,
         grid=QUARTERS,
         hours=(0, 1, 2, 3),
-        relative=True,
+        humid=("RELH",),
     ),
 }

@@ -8,6 +8,7 @@ that is set, else the user's cache, else the machine's scratch; an installation 
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,7 +27,7 @@ _UNUSED = 30 * 86400.0  # s
 
 def _digest() -> str:
     sources = [source.read_bytes() for source in sorted(Path(__file__).parent.glob("*.py"))]
-    compiled_ones = b"".join(source for source in sources if b"@compiled" in source or b"NamedTuple" in source)
+    compiled_ones = b"".join(source for source in sources if re.search(rb"@compiled|@njit|NamedTuple", source))
     return hashlib.sha256(numba.__version__.encode() + compiled_ones).hexdigest()[:12]
 
 

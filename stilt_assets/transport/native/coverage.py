@@ -37,20 +37,28 @@ def _uncovered(file: arlmet.File) -> Iterator[str]:
     if len({later - sooner for sooner, later in pairwise(times)}) != 1:
         yield "times that are not equally spaced, or only one, are not covered"
     for time in times:
-        missing = list(_missing(file[time]))
+        step = file[time]
+        missing = list(_missing(step))
         if missing:
             yield f"no {', '.join(missing)} at {time:%Y-%m-%d %H}Z"
+            return
+        if isinstance(step.vertical_axis, arlmet.PressureAxis) and _any(step, "SPHU") and _any(step, "RELH"):
+            yield "both SPHU and RELH on pressure levels are not covered"  # hycs_std's answer hangs on their order
             return
 
 
 def _missing(step: arlmet.RecordSet) -> Iterator[str]:
     yield from (name for name in _GROUND if (0, name) not in step)
-    above = range(1, len(step.vertical_axis.levels))
+    above = range(1, max(len(step.vertical_axis.levels), 2))
     there = {name for name in (*_UPPER, *_ON_PRESSURE) if all((level, name) in step for level in above)}
     on_pressure = isinstance(step.vertical_axis, arlmet.PressureAxis)
     yield from (name for name in (*_UPPER, *(["HGTS"] if on_pressure else [])) if name not in there)
     if "SPHU" not in there and not (on_pressure and "RELH" in there):
         yield "SPHU or RELH" if on_pressure else "SPHU"
+
+
+def _any(step: arlmet.RecordSet, name: str) -> bool:
+    return any((level, name) in step for level in range(1, len(step.vertical_axis.levels)))
 
 
 def uncovered_cells(grid: arlmet.Grid) -> Iterator[str]:
