@@ -71,8 +71,9 @@ What the numbers hold:
   cells beyond 80 are refused. `hycs_std` counts longitudes from 0 to 360, and of cells that begin below 0 it does not
   find those that lie to the west of Greenwich.
 - Without RGHS `hycs_std` behaves as with 0.2 to 0.5 m in Utah, where its table ROUGLEN.ASC (cm, a degree a cell) has 25
-  and 44; without USTR but with UMOF and VMOF as with a friction velocity near the root of the stress over the density;
-  without these as with another. None of it is pinned: files without RGHS or USTR are refused by name.
+  and 44; without USTR but with UMOF and VMOF as with the root of the stress over some 1.09 kg m-3 where the lowest air
+  has 1.25; without these as with another friction velocity. None of it is pinned: files without RGHS or USTR are
+  refused by name.
 - Dry air is 0.86 q2 less dense in `hycs_std` than here, q the specific humidity: 2e-4 at 16 g kg-1. On sigma levels,
   too, its ground has the first level's humidity over that of saturated air; here it has that of the first level itself.
   Where T02M is 5 K warmer than a first level at 20 m the lowest density is 2.4e-3 off. HRRR's first level is at some
