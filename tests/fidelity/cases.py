@@ -164,11 +164,11 @@ CASES = {
             in_the_middle(),
         ),
         Case("degrees", made(**MIDDAY, grid=across_the_date_line), at_the_date_line),
-        Case("pressure", made(**MIDDAY, rise=900.0, **PRESSURE, relative=True), in_the_middle()),
+        Case("pressure", made(**MIDDAY, rise=900.0, **PRESSURE, humid=("RELH",)), in_the_middle()),
         Case("pressure_steep", made(**WINTER, rise=1800.0, **PRESSURE, lifted=15.0), in_the_middle()),
         Case(
             "gdas",
-            made(**STORM, rise=1200.0, **PRESSURE, relative=True, grid=whole_degrees, hours=(0, 3, 6, 9)),
+            made(**STORM, rise=1200.0, **PRESSURE, humid=("RELH",), grid=whole_degrees, hours=(0, 3, 6, 9)),
             over_america,
         ),
         Case("hybrid_steep", made(**WINTER, rise=1800.0, axis=arlmet.HybridAxis, with_pressure=False), in_the_middle()),
