@@ -14,6 +14,11 @@ hypothesis.settings.register_profile("long", deadline=None, max_examples=3000)
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell that begins tests in the background ignores SIGINT for them, Dagster gives SIGTERM what SIGINT has, and
+    # programs inherit what is ignored: nobody could end them.
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
     config.addinivalue_line("markers", "causes(*reasons): the test fails unless it sees these words of the taxonomy")
 
 
