@@ -58,8 +58,9 @@ slurm-test: $(STAMP) ## a scene through a real Slurm on this machine; as root, w
 cluster-test: $(STAMP) ## a scene on a real Kubernetes API server; needs the programs that tests/cluster/control_plane.sh makes
 	$(BIN)/python -m pytest -p no:cacheprovider --no-cov tests/cluster/on_an_api_server.py $(ARGS)
 
-bench: $(STAMP) ## time one scene, and native against hycs_std
+bench: $(STAMP) ## time scenes, and native against hycs_std
 	PYTHONPATH=tests $(BIN)/python benchmarks/native.py
+	$(BIN)/python benchmarks/native_scene.py
 	$(BIN)/python benchmarks/scene.py $(ARGS)
 
 ui: export STILT_ASSETS_CONFIG ?= $(CURDIR)/demo/settings.yaml

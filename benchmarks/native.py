@@ -22,6 +22,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ from stilt_assets.receptor import Kernel, Receptor
 from stilt_assets.simulation import Limits, Simulation, seed_of
 from stilt_assets.transport.hysplit import Hysplit
 from stilt_assets.transport.native import decoded
-from stilt_assets.transport.native.engine import fly_back, met_of, new_flight
-from stilt_assets.transport.native.flight import Course, start_all
+from stilt_assets.transport.native.engine import fly_back, new_flight
+from stilt_assets.transport.native.flight import Course, air_of, start_all
 from stilt_assets.transport.native.model import Native
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "hrrr"
@@ -83,20 +84,27 @@ def theirs(receptor: Receptor, simulation: Simulation, meteorology: Path) -> tup
 
 def ours(receptor: Receptor, simulation: Simulation, meteorology: Path) -> tuple[float, float]:
     """CPU seconds of the engine, and of a pixel from its release to its cells."""
-    course = Course(met_of(decoded.opened(meteorology)), receptor, simulation)
+    course = Course(air_of(decoded.opened(meteorology)), receptor, simulation)
+    met = course.air.met
     flight, seed = new_flight(simulation.particles), np.uint64(seed_of(receptor, simulation))
     column = (receptor.longitude, receptor.latitude, receptor.bottom, receptor.top)
-    start_all(course.met, flight, seed, column, course.minute)
-    moving = cpu(lambda: fly_back(course.met, flight, seed, course.minute, course.minutes))[0]
+    start_all(met, flight, seed, column, course.minute)
+    moving = cpu(lambda: fly_back(met, flight, seed, course.minute, course.minutes))[0]
     return moving, cpu(lambda: pixel(receptor, simulation, meteorology))[0]
 
 
 def pixel(receptor: Receptor, simulation: Simulation, meteorology: Path) -> int:
     """A pixel from its release to its cells; how many those are."""
-    with arlmet.File(meteorology) as file:
-        edges = Edges(file.grid, (True,) * 4, None)
+    edges = edges_of(meteorology)
     flown = Native().fly(receptor, KERNEL, GRID, simulation, meteorology, edges, "endpoints", LIMITS)
     return len(flown.cells.foot)
+
+
+@lru_cache(maxsize=2)
+def edges_of(meteorology: Path) -> Edges:
+    """Where a meteorology ends; a scene has one for all of its pixels."""
+    with arlmet.File(meteorology) as file:
+        return Edges(file.grid, (True,) * 4, None)
 
 
 def timed_pixel(job: Job) -> float:

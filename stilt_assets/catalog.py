@@ -131,11 +131,6 @@ def _enter(
     record.retrieval = dict(seen.facts) | ({"overpass": coverage.overpass} if coverage.overpass else {})
     choice = choice_of(Desk(record, settings, store))
     record.retrieval |= {"counted": {**coverage.counted, "choice": choice}}
-    earlier = list(before.get("earlier", []))
-    if before and not same:
-        earlier.append({name: before[name] for name in ("path", "sha256") if name in before})
-    if earlier:
-        record.retrieval["earlier"] = earlier
     record.changed.add("retrieval")
     record.save(store)
     return replace(coverage, scene=record.scene, became="known" if before and same else "reissued" if before else "new")

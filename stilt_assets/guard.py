@@ -17,6 +17,7 @@ from stilt_assets.agreement import Judgement, Sample, judge, sample_of
 from stilt_assets.errors import CannotExecuteError, DamagedError
 from stilt_assets.pack import Packs
 from stilt_assets.pixel import Workplace
+from stilt_assets.progress import Progress
 from stilt_assets.reasons import is_transient
 from stilt_assets.scene import digest
 from stilt_assets.simulation import Status
@@ -37,10 +38,13 @@ class Guard:
     share: float  # of the scene's pixels
     at_least: int  # pixels
 
+    def count(self, of: int) -> int:
+        """How many of so many pixels are drawn."""
+        return min(of, max(self.at_least, math.ceil(self.share * of)))
+
     def draw(self, of: int) -> list[int]:
         """Some of a scene's pixels 0 to `of` - 1, rising: always the same ones for the same particles."""
-        count = min(of, max(self.at_least, math.ceil(self.share * of)))
-        return sorted(sorted(range(of), key=lambda pixel: digest(self.particles, str(pixel)))[:count])
+        return sorted(sorted(range(of), key=lambda pixel: digest(self.particles, str(pixel)))[: self.count(of)])
 
 
 def compare(
@@ -48,20 +52,22 @@ def compare(
     work: Workplace,
     share: Share,
     files: int | None = None,
+    tell: Callable[[Progress], None] = lambda _: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Judgement:
     """
     Run the drawn pixels once more with both models, and judge; the judgement stays with the scene's footprints.
 
-    `work` and `share` are the scene's own. What ran before is not run again. StoppedError when `stopped` says so.
+    `work` and `share` are the scene's own. What ran before is not run again. `tell` hears how far the one model is,
+    then the other. StoppedError when `stopped` says so.
     """
     drawn = guard.draw(len(share.receptors))
     try:
-        theirs = _Rerun(guard.reference, drawn, work, share).run(files, stopped)
+        theirs = _Rerun(guard.reference, drawn, work, share).run(files, tell, stopped)
     except CannotExecuteError as error:
         judgement = Judgement(False, f"{guard.reference} could not be asked: {error}", {"pixels": 0})
     else:
-        ours = _Rerun(work.simulation.transport, drawn, work, share).run(files, stopped)
+        ours = _Rerun(work.simulation.transport, drawn, work, share).run(files, tell, stopped)
         judgement = _judged(_outcomes(work.packs, share.packs, drawn), ours, theirs)
     content = asdict(judgement) | {"drawn": drawn, "reference": guard.reference}
     work.packs.store.write(_place(work.packs.store, work.packs.footprints), (json.dumps(content) + "\n").encode())
@@ -77,6 +83,36 @@ def judgement_of(store: Store, footprints: str) -> Judgement | None:
     return Judgement(content["agrees"], content["line"], content["numbers"])
 
 
+def left_to_run(guard: Guard, transport: str, packs: Packs, pixels: int) -> dict[str, int]:
+    """
+    Pixels that each model, the scene's `transport` too, has still to run before the guard can judge.
+
+    `packs` are the scene's, of so many pixels; nothing is left once it has judged.
+    """
+    try:
+        if judgement_of(packs.store, packs.footprints):
+            return {}
+    except DamagedError:  # it judges once more, by what has run
+        pass
+    drawn = guard.draw(pixels)
+    members, left = _cut(drawn), dict[str, int]()
+    for model in (guard.reference, transport):
+        whole = _packs_of(model, drawn, packs).whole(members)
+        left[model] = sum(len(part) for number, part in members.items() if number not in whole)
+    return left
+
+
+def _cut(drawn: Sequence[int]) -> dict[int, np.ndarray]:
+    return dict(enumerate(np.array_split(np.array(drawn, "i8"), max(math.ceil(len(drawn) / _PACK), 1))))
+
+
+def _packs_of(transport: str, drawn: Sequence[int], packs: Packs) -> Packs:
+    """Where the guard's packs of a model lie: below those of the scene."""
+    name = digest(transport, *map(str, drawn))[:12]
+    particles, footprints = (packs.store.file(home, _FOLDER, name) for home in (packs.particles, packs.footprints))
+    return Packs(packs.store, particles, footprints, "core")
+
+
 def _place(store: Store, footprints: str) -> str:
     return store.file(footprints, _FOLDER, _JUDGEMENT)
 
@@ -85,17 +121,15 @@ class _Rerun:
     """Drawn pixels, moved by one model."""
 
     def __init__(self, transport: str, drawn: Sequence[int], work: Workplace, share: Share) -> None:
-        packs, name = work.packs, digest(transport, *map(str, drawn))[:12]
-        self.members = dict(enumerate(np.array_split(np.array(drawn), math.ceil(len(drawn) / _PACK))))
+        self.members = _cut(drawn)
         self.number = {pixel: number for number, part in self.members.items() for pixel in part.tolist()}
-        particles, footprints = (packs.store.file(home, _FOLDER, name) for home in (packs.particles, packs.footprints))
-        self.packs = Packs(packs.store, particles, footprints, "core")
+        self.packs = _packs_of(transport, drawn, work.packs)
         self.work = replace(work, packs=self.packs, simulation=replace(work.simulation, transport=transport))
         self.share = replace(share, packs=self.members, whole=frozenset(self.packs.whole(self.members)))
 
-    def run(self, files: int | None, stopped: Callable[[], bool]) -> "_Rerun":
+    def run(self, files: int | None, tell: Callable[[Progress], None], stopped: Callable[[], bool]) -> "_Rerun":
         """Itself, once all its pixels have an outcome."""
-        run_packs(self.work, self.share, files, stopped=stopped)
+        run_packs(self.work, self.share, files, tell, stopped)
         self.packs.store.remove(self.packs.store.unfinished(self.packs.footprints))
         return self
 

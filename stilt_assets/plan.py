@@ -73,8 +73,7 @@ class Footprints:
     @property
     def guard(self) -> Guard | None:
         """What the particles are compared with; None if their model needs no guard."""
-        reference, chosen = reference_of(self.mover.transport), self.desk.settings.simulation.guard
-        return Guard(particles_id(self.particles), reference, chosen.share, chosen.at_least) if reference else None
+        return guard_of(self.desk, self.mover.transport, particles_id(self.particles))
 
     @property
     def trust(self) -> dict[str, Any]:
@@ -161,3 +160,9 @@ class Footprints:
     def entry(self) -> dict:
         """What the record says of them."""
         return self.desk.record.results.get(self.recipe.name, {})
+
+
+def guard_of(desk: Desk, transport: str, particles: str = "") -> Guard | None:
+    """What particles of that id, moved by a model, are compared with; None if it needs no guard."""
+    reference, chosen = reference_of(transport), desk.settings.simulation.guard
+    return Guard(particles, reference, chosen.share, chosen.at_least) if reference else None

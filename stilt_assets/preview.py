@@ -18,9 +18,11 @@ from stilt_assets.cost import CostModel, Work
 from stilt_assets.counted import Pixels, has, pixels_of, ppm_per
 from stilt_assets.errors import MeteorologyError
 from stilt_assets.grid import Grid
+from stilt_assets.guard import left_to_run
 from stilt_assets.jacobian import NAME
 from stilt_assets.meteorology.server import Remote
 from stilt_assets.past import past_of
+from stilt_assets.plan import guard_of
 from stilt_assets.pod import Request, requests_of_scene
 from stilt_assets.prices import Bill, bill_of
 from stilt_assets.recipes import (
@@ -62,6 +64,8 @@ class Todo:
     packs_left: int
     followed: int  # pixels by the transport model
     gridded: int  # pixels from particles that are kept
+    transport: str  # the model; the dearer one if it is still to be chosen
+    guarded: Mapping[str, int]  # pixels that run once more for the guard, by model
 
     @property
     def pixels(self) -> int:
@@ -115,7 +119,8 @@ def preview_of(
     known = known or Experience.of(desk.store)
     pixels = pixels_of(desk)
     todo, weather = _todo(desk, pixels, known, asked, retry_failed)
-    hours, between, told = _cpu_hours(desk, todo, weather, known.cost)
+    seconds, between, told = _seconds(desk, todo, weather, known.cost)
+    hours = sum(seconds.values()) / 3600
     size, objects = _written(desk, pixels.number, todo, weather, known.volume)
     coming = sum(weather.to_download.values()) / 1e9
     requests = objects + todo.pixels
@@ -140,22 +145,25 @@ def preview_of(
         dofs=_dofs(desk, pixels, known),
         cost_told=told,
         pods=requests_of_scene(desk, weather.size),
-        expected={"seconds": round(3600 * hours, 1)} if pixels.number and todo.pixels == pixels.number else None,
+        expected={"seconds": round(seconds["pixels"], 1)} if pixels.number and todo.pixels == pixels.number else None,
     )
 
 
-def _cpu_hours(
+def _seconds(
     desk: Desk, todo: Todo, weather: Weather, cost: CostModel
-) -> tuple[float, tuple[float, float] | None, str]:
-    """Hours of workers, between which they lie, and where they come from."""
-    chosen, size = desk.simulation, weather.size / 1e9
-    transport = REFERENCE if chosen.transport == AUTO else chosen.transport  # the dearer of the two
-    work = Work(transport, chosen.particles, chosen.hours_back, weather.hours, size, weather.levels)
-    kept = replace(work, kept=True)
-    hours = (todo.followed * cost.seconds(work) + todo.gridded * cost.seconds(kept)) / 3600
-    kind = kept.kind if todo.gridded and not todo.followed else work.kind
-    error = cost.error(kind)
-    return hours, (error.low * hours, error.high * hours) if error else None, cost.told(kind)
+) -> tuple[dict[str, float], tuple[float, float] | None, str]:
+    """Seconds of workers, between which CPU hours lie, and where they come from: what is said of the dearest part."""
+    chosen = desk.simulation
+    work = Work(todo.transport, chosen.particles, chosen.hours_back, weather.hours, weather.size / 1e9, weather.levels)
+    pixels = [(work, todo.followed), (replace(work, kept=True), todo.gridded)]
+    guarded = [(replace(work, transport=model), count) for model, count in todo.guarded.items()]
+    seconds = {
+        part: sum(count * cost.seconds(each) for each, count in works)
+        for part, works in (("pixels", pixels), ("guard", guarded))
+    }
+    kind = max((*pixels, *guarded), key=lambda part: part[1] * cost.seconds(part[0]))[0].kind
+    hours, error = sum(seconds.values()) / 3600, cost.error(kind)
+    return seconds, (error.low * hours, error.high * hours) if error else None, cost.told(kind)
 
 
 # ---- what would be done
@@ -169,7 +177,10 @@ def _todo(
         recipe = pixels_recipe(desk)
         stages = ["meteorology"] if has(desk, recipe) else ["pixels", "meteorology"]
         packs = -(-pixels.number // desk.settings.packs.pixels)
-        todo = Todo([*stages, "particles", "footprints", "jacobian"], packs, packs, pixels.number, 0)
+        model = REFERENCE if desk.simulation.transport == AUTO else desk.simulation.transport
+        guard = guard_of(desk, model)
+        guarded = dict.fromkeys((guard.reference, model), guard.count(pixels.number)) if guard else {}
+        todo = Todo([*stages, "particles", "footprints", "jacobian"], packs, packs, pixels.number, 0, model, guarded)
         return todo, weather_ahead(desk, pixels.need, known.sizes, asked)
     packs = made.cut()
     left, again = to_do(made, packs, retry_failed=retry_failed)
@@ -182,7 +193,9 @@ def _todo(
     else:
         stages = [] if has(desk, jacobian_recipe(desk, made.pixels, made.recipe)) else ["jacobian"]
     weather = made_weather(desk.record.results[made.meteorology.name]["summary"])
-    return Todo(stages, len(packs), len(waiting), followed, gridded), weather
+    model = made.mover.transport
+    guarded = left_to_run(made.guard, model, made.packs, pixels.number) if made.guard else {}
+    return Todo(stages, len(packs), len(waiting), followed, gridded, model, guarded), weather
 
 
 def _made(desk: Desk) -> Footprints | None:

@@ -20,6 +20,7 @@ from stilt_assets.store import Store
 
 IMAGE_VARIABLE = "STILT_ASSETS_IMAGE"  # name and digest of the container image that a deployment runs
 STAGES = ("pixels", "meteorology", "particles", "footprints", "jacobian")
+_TURN = 60.0  # s that another process may take to save a record
 _PARTS = ("retrieval", "current", "results", "superseded", "under_way")
 _RESULT = re.compile(rf"({'|'.join(STAGES)})-[0-9a-f]{{12}}", re.ASCII)  # one folder's name, never a path
 _KEY = re.compile(r"(?P<time>\d{8}T\d{4}Z)_(?P<instrument>[A-Za-z0-9-]+)_(?P<target>[A-Za-z0-9_-]+)", re.ASCII)
@@ -175,8 +176,17 @@ class Record:
         self.current[recipe.stage] = recipe.name
 
     def save(self, store: Store) -> None:
-        """Write `scene.json`, if it differs, with what another process has put there meanwhile."""
+        """
+        Write `scene.json`, if it differs, with what another process has put there meanwhile.
+
+        Processes of one user that share a TMPDIR take turns; BusyError if one of them does not come to its end. Of two
+        others that do it in the same milliseconds the later one wins.
+        """
         path = store.record(self.key)
+        with store.alone(path, _TURN):
+            self._save(store, path)
+
+    def _save(self, store: Store, path: str) -> None:
         before = store.read_if_there(path)
         if before is not None:
             self._take_over(_record_in(before, path, self.key))
@@ -200,7 +210,9 @@ class Record:
 
     def _take_over(self, there: "Record") -> None:
         """Keep of the record in the store whatever this process has not changed."""
-        if "retrieval" not in self.changed and there.retrieval.get("path") != self.retrieval.get("path"):
+        if "retrieval" in self.changed:
+            self.retrieval |= _issues_before(self.retrieval, there.retrieval)
+        elif there.retrieval.get("path") != self.retrieval.get("path"):
             self.retrieval = there.retrieval
         if "under_way" not in self.changed:
             self.under_way = there.under_way
@@ -211,6 +223,14 @@ class Record:
         self.current = there.current | {stage: name for stage, name in self.current.items() if stage in self.changed}
         entries = {entry["result"]: entry for entry in (*there.superseded, *self.superseded)}
         self.superseded = [entry for name, entry in entries.items() if name not in self.current.values()]
+
+
+def _issues_before(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """The issues of a scene's retrieval that were before this one, if any, the latest last."""
+    earlier = list(before.get("earlier", []))
+    if before and before.get("sha256") != now.get("sha256"):
+        earlier.append({name: before[name] for name in ("path", "sha256") if name in before})
+    return {"earlier": earlier} if earlier else {}
 
 
 def load_record(store: Store, key: str) -> Record:

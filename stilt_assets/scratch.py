@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from time import sleep, time
+from time import monotonic, sleep, time
 from typing import IO, TypeVar
 
 from stilt_assets.errors import BusyError, DamagedError, DiskFullError, StoreError, UsageError
@@ -34,8 +34,8 @@ _Thing = TypeVar("_Thing")
 _PRIVATE, _COPIES, _LOCKS = "private", "copies", "locks"
 _ROOMS = (_PRIVATE, _COPIES, _LOCKS)
 _OUTLIVES = 3600.0  # s that a copy of the machine's outlives its last user
-_GLANCES = 5  # at a lock that is held: a sweep holds each for a moment
-_GLANCE = 0.05  # s between them
+MOMENT = 0.25  # s that a sweep may hold a lock
+_GLANCE = 0.05  # s between looks at a lock that is held
 
 
 def root() -> Path:
@@ -165,21 +165,24 @@ def _in_words(block: AbstractContextManager[_Thing], where: Path) -> Iterator[_T
 
 
 @contextmanager
-def alone(name: str) -> Iterator[None]:
-    """Be the only process of this user and machine that holds `name`; BusyError if another one does."""
+def alone(name: str, patience: float = MOMENT) -> Iterator[None]:
+    """Be the only process of this user and machine that holds `name`; BusyError if another does for `patience` s."""
     lock = lock_of(root() / _LOCKS / _digest(name))
-    for _ in range(_GLANCES):
+    end = monotonic() + patience
+    while True:
         with _in_words(held(lock, fcntl.LOCK_EX | fcntl.LOCK_NB), lock) as mine:
             if mine:
                 try:
                     with in_words("locking", lock):
                         mine.truncate(0)
-                        mine.write(f" ({os.getpid()}, since {datetime.now(UTC):%Y-%m-%dT%H:%MZ})".encode())
-                        mine.flush()
+                        owner = f" ({os.getpid()}, since {datetime.now(UTC):%Y-%m-%dT%H:%MZ})"
+                        os.write(mine.fileno(), owner.encode())  # past the buffer, which closing would write once more
                     yield
                 finally:
                     lock.unlink(missing_ok=True)
                 return
+        if monotonic() > end:
+            break
         sleep(_GLANCE)
     raise BusyError(f"another process works on {redacted(name)}{_owner(lock)}; wait for it or stop it")
 

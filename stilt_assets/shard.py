@@ -21,13 +21,14 @@ from stilt_assets.errors import DamagedError, MeteorologyGapError, NoArchiveErro
 from stilt_assets.guard import compare
 from stilt_assets.meteorology.proof import Verdict
 from stilt_assets.plan import Footprints
+from stilt_assets.progress import Progress, waits_in_lines
 from stilt_assets.reasons import is_transient
 from stilt_assets.recipes import Desk
 from stilt_assets.result import Done, as_before, finish, mending
 from stilt_assets.scene import digest
 from stilt_assets.stages import make_meteorology
 from stilt_assets.whole import summary_of
-from stilt_assets.workers import Progress, run_packs
+from stilt_assets.workers import run_packs
 
 
 class Runner(Protocol):
@@ -157,17 +158,21 @@ class Here:
 
 
 @mending
-def ask_the_guard(desk: Desk, stopped: Callable[[], bool] = lambda: False) -> Judgement | None:
+def ask_the_guard(
+    desk: Desk, stopped: Callable[[], bool] = lambda: False, say: Callable[[str], None] = lambda _: None
+) -> Judgement | None:
     """
     Compare a scene whose packs are whole with the model that is trusted; None if its own is.
 
+    `say` is told for whom it waits, if other processes hold what it needs.
     If they disagree and the settings want it, the particles are distrusted: all packs must run with the other model.
     """
     made = Footprints.of(desk)
     if made.guard is None:
         return None
     with made.workplace() as work:
-        judgement = compare(made.guard, work, made.share(made.cut()), desk.settings.packs.files, stopped)
+        tell = waits_in_lines(lambda line: say(f"guard {line}"))
+        judgement = compare(made.guard, work, made.share(made.cut()), desk.settings.packs.files, tell, stopped)
     if not judgement.agrees and desk.runs_again_in_doubt:
         desk.record.distrusted[made.guard.particles] = judgement.line
         desk.record.save(desk.store)
@@ -265,7 +270,7 @@ def make_footprints(
     if verdict.can_be_widened:
         say(f"{verdict.line}; once more with a wider one")
         run = run_all()
-    judgement = ask_the_guard(desk, stopped)
+    judgement = ask_the_guard(desk, stopped, say)
     if judgement:
         say(f"guard: {judgement.line}")
         if not judgement.agrees and desk.runs_again_in_doubt:

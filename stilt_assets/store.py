@@ -6,6 +6,7 @@ place and renamed, on an object store an object is whole by nature and a folder'
 """
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -270,9 +271,13 @@ class Store:
                 yield work
                 bucket.upload(self.fs, work, folder, marker)
 
-    def alone(self, path: str) -> AbstractContextManager[None]:
-        """Be the only process of this machine that works on a file or folder; BusyError if another one does."""
-        return scratch.alone(path)
+    def alone(self, path: str, patience: float = scratch.MOMENT) -> AbstractContextManager[None]:
+        """
+        Be the only process of this user and machine that works on a file or folder.
+
+        BusyError if another one does for `patience` s; however the store is spelt: through links, too.
+        """
+        return scratch.alone(os.path.realpath(self._here(path)) if self.is_local else path, patience)
 
     @contextmanager
     def local(self, path: str) -> Iterator[Path]:

@@ -13,18 +13,17 @@ class Turns:
 
     def __init__(self, packs: Packs, patience: float) -> None:
         self.packs, self.patience = packs, patience  # s without a further pixel
-        self.taken: dict[int, BusyError] = {}  # by number of the pack
-        self._looked: dict[int, float] = {}  # at each of these, when
+        self.taken: dict[int, tuple[BusyError, float]] = {}  # by number of the pack: why, and when that was seen
         self._seen: dict[int, int] = {}  # pixels that lie aside of each
         self._since = monotonic()
 
     def has_come(self, number: int) -> bool:
         """Whether it is time to ask for a pack: at once, and again some time after somebody else had it."""
-        return number not in self.taken or monotonic() - self._looked[number] >= _LOOK
+        return number not in self.taken or monotonic() - self.taken[number][1] >= _LOOK
 
     def pass_by(self, number: int, why: BusyError) -> None:
         """Note that somebody else has a pack."""
-        self.taken[number], self._looked[number] = why, monotonic()
+        self.taken[number] = why, monotonic()
 
     def take(self, number: int) -> None:
         """Note that a pack is ours."""
@@ -35,7 +34,7 @@ class Turns:
         seen = {number: len(self.packs.aside(number)) for number in self.taken}
         if seen != self._seen:
             self._seen, self._since = seen, monotonic()
-        who = next(iter(self.taken.values()))
+        who, _ = next(iter(self.taken.values()))
         if monotonic() - self._since > self.patience:
             raise BusyError(f"{who}: it has finished no pixel for {self.patience:.0f} s")
         sleep(_LOOK)

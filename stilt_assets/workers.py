@@ -3,10 +3,10 @@ Who runs the packs?
 
 Worker processes side by side, one pixel each at a time; a stop takes effect at the next pixel. A pixel whose failure
 may not hold another time runs again, with more time, or on its own with more memory, as the table of reasons says. A
-worker that the system kills costs a second attempt of its pixel, not the scene.
+worker that the system kills costs a second attempt of its pixel, not the scene (`mishaps`).
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 
 from stilt_assets import scratch
-from stilt_assets.errors import BusyError, DamagedError, OverBudgetError, StoppedError, WorkersKilledError
+from stilt_assets.errors import BusyError, DamagedError, OverBudgetError, StoppedError
+from stilt_assets.mishaps import Mishaps
 from stilt_assets.pixel import Job, Workplace, give_up
+from stilt_assets.progress import Progress
 from stilt_assets.reasons import REASONS, Remedy
 from stilt_assets.receptor import Kernel, Receptor
 from stilt_assets.simulation import FusedTransport
@@ -27,21 +29,8 @@ from stilt_assets.turns import Turns
 from stilt_assets.whole import Files
 from stilt_assets.worker import end_workers, finish, pool_of, run
 
-_DEATHS = 9  # of workers in a row, after which the machine is to blame
 _POLL = 0.2  # s between looks at whether to stop
 _PATIENCE = 1  # times that all tries of a pixel may take, after which others who hold a pack and finish none are stuck
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far the packs of a share are."""
-
-    pixels_done: int
-    pixels: int
-    packs_done: int
-    packs: int
-    brought: int = 0  # pixels that this process gave an outcome; the others were there before
-    waits: str = ""  # for whom, if all that is left is in the hands of others
 
 
 @dataclass(frozen=True)
@@ -90,16 +79,12 @@ class Run:
         self.left: dict[int, set[int]] = {}  # pixels of opened packs that have no outcome yet
         self.jobs: deque[Job | int] = deque()  # pixels to run and, by number, packs to finish
         self.running: dict[Future[Any], Job | int] = {}
-        self.refused: list[Job | int] = []  # a broken pool did not take them
-        self.suspects: list[Job | int] = []  # ran when a worker was killed: each runs again on its own
+        self.mishaps = Mishaps(work.attempts)
         self.held: dict[int, ExitStack] = {}  # locks of opened packs
         self.turns = Turns(work.packs, _PATIENCE * 2**work.attempts * work.limits.timeout)
         self.keepers = work.packs.keepers(self.waiting) if self.waiting else {}  # folders with particles, by pack
         self.begun = work.packs.begun() if self.waiting else set[int]()  # by whoever stopped halfway
         self.brought = 0  # pixels that got their outcome here
-        self.on_its_own = False
-        self.deaths = 0  # of workers, one after the other
-        self.damages: Counter[int] = Counter()  # times that pixels of a pack came back damaged
 
     def progress(self) -> Progress:
         """How far it is now."""
@@ -131,7 +116,7 @@ class Run:
 
     def _drain(self, pool: ProcessPoolExecutor, count: int) -> None:
         while True:
-            while not self.stopped() and len(self.running) < (1 if self.suspects or self.on_its_own else count):
+            while not self.stopped() and len(self.running) < (1 if self.mishaps.one_at_a_time else count):
                 job = self._next()
                 if job is None:
                     break
@@ -152,11 +137,8 @@ class Run:
     # ---- what to do next
 
     def _next(self) -> Job | int | None:
-        if self.suspects:
-            if self.running:
-                return None
-            self.on_its_own = True
-            return self.suspects.pop(0)
+        if self.mishaps.has_suspects:
+            return None if self.running else self.mishaps.take()
         for _ in range(len(self.waiting)):
             number = self.waiting[0]
             if self.jobs or not (self.turns.has_come(number) and self._has_room_for(number)):
@@ -220,32 +202,26 @@ class Run:
             EOFError,
             ConnectionError,
         ) as error:  # the latter: of the server that workers come from
-            self.refused.append(job)
+            self.mishaps.refuse(job)
             raise BrokenProcessPool(str(error)) from error
         self.running[future] = job
 
     # ---- what became of it
 
     def _note(self, job: Job | int, again: Any) -> None:
-        self.deaths = 0
-        self.on_its_own = False
+        self.mishaps.came_back()
         if isinstance(job, int):
             self._finished(job, again)
         elif again:
             alone = REASONS[again].remedy is Remedy.retry_larger
-            (self.suspects if alone else self.jobs).append(job.once_more(again))
+            (self.mishaps.suspect if alone else self.jobs.append)(job.once_more(again))
         else:
             self.jobs.extendleft(self._count_in(job))
         self.tell(self.progress())
 
     def _finished(self, number: int, damaged: set[int]) -> None:
         if damaged:
-            self.damages[number] += 1
-            if self.damages[number] > self.work.attempts:
-                path = self.work.packs.file(number, "outcomes")
-                raise DamagedError(
-                    f"what pixels of pack {number} made is damaged again and again; is {path} well?", path
-                )
+            self.mishaps.damage(number, self.work.packs.file(number, "outcomes"))
             self.left[number] = damaged
             self.jobs.extend(self._job(number, pixel) for pixel in sorted(damaged))
             return
@@ -264,31 +240,19 @@ class Run:
         return [] if self.left[job.pack] else [job.pack]
 
     def _after_a_death(self) -> None:
-        """Sort out what ran when the system killed a worker: only a job that ran on its own is charged with it."""
-        refused, jobs = self.refused.copy(), list[Job | int]()
+        """Sort out what ran when the system killed a worker."""
+        under_way = list[Job | int]()
         for future, job in self.running.items():
             if future.done() and future.exception() is None:
                 self._note(job, future.result())
             else:
-                jobs.append(job)
+                under_way.append(job)
         self.running.clear()
-        self.refused.clear()
-        self.on_its_own = False
-        self.deaths += 1
-        if self.deaths > _DEATHS:
-            raise WorkersKilledError(f"{self.deaths} workers were killed one after the other: out of memory?")
-        retries = [self._once_more(job) for job in jobs] if len(jobs) == 1 and not refused else jobs
-        self.suspects = [*(job for job in retries if job is not None), *refused, *self.suspects]
-
-    def _once_more(self, job: Job | int) -> Job | int | None:
-        """What to do again after a worker was killed under a job."""
-        if isinstance(job, int):
-            return job
-        if job.attempt < self.work.attempts:
-            return job.once_more("killed")
-        message = f"{job.attempt} workers were killed while they ran this pixel: out of memory?"
-        give_up(self.work, job, "killed", message)
-        return next(iter(self._count_in(job)), None)
+        if lost := self.mishaps.die(under_way):
+            message = f"{lost.attempt} workers were killed while they ran this pixel: out of memory?"
+            give_up(self.work, lost, "killed", message)
+            for number in self._count_in(lost):
+                self.mishaps.suspect_first(number)
 
 
 def _prepared(work: Workplace) -> AbstractContextManager[None]:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from stilt_assets.transport.native.engine import Met, earth_of
+from stilt_assets.transport.native.flight import Air
 from stilt_assets.transport.native.layout import HEIGHTS, LEVELS, THIN
 
 NX, NY, HOURS = 40, 30, 3
@@ -52,6 +53,10 @@ def made_air(
         times=HOURS,
         first=FIRST,
         spacing=60,
-        reached=np.full(HOURS, LEVELS, "i1"),
         projection=PROJECTION,
     )
+
+
+def full(met: Met) -> Air:
+    """The same with levels of its own all the way up."""
+    return Air(met, np.full(HOURS, LEVELS, "i1"))

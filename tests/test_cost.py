@@ -44,6 +44,16 @@ def test_before_any_pack_the_cost_is_what_was_measured() -> None:
     assert "no pack of hysplit has run" in model.told("hysplit")
 
 
+@pytest.mark.parametrize(
+    ("particles", "hours", "took"), [(200, 3, 0.059), (200, 8, 0.057), (1000, 3, 0.091), (1000, 8, 0.220)]
+)
+def test_before_any_pack_native_costs_what_was_measured_of_it(particles: int, hours: int, took: float) -> None:
+    work = Work("native", particles, hours, hours + 1, gigabytes=0.003, levels=20)
+    assert CostModel.of([]).seconds(work) == pytest.approx(took, rel=0.27)
+    theirs = CostModel.of([]).seconds(replace(work, transport="hysplit"))
+    assert theirs > 25 * CostModel.of([]).seconds(work)
+
+
 def test_packs_without_scatter_give_back_the_law_where_it_was_not_seen() -> None:
     law = fit(past(0.0, scenes=30))
     for work in (WORK, replace(WORK, particles=2000), replace(WORK, hours_back=40), replace(WORK, levels=36)):

@@ -1,6 +1,10 @@
 """A guard: a few pixels of each scene run once more with the model that is trusted, and who disagrees is found out."""
 
+import contextlib
 import json
+import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -10,6 +14,7 @@ from place import KEY, Place, contents, leftovers
 from stilt_assets.definitions import defs
 from stilt_assets.errors import StoppedError
 from stilt_assets.guard import Guard
+from stilt_assets.preview import preview_of
 from stilt_assets.shard import ask_the_guard, make_footprints
 from stilt_assets.stages import make_meteorology, make_pixels
 from stilt_assets.status import status_of
@@ -130,6 +135,33 @@ def test_dagster_runs_a_wrong_scene_again(tmp_path: Path, shared: Path, monkeypa
     assert contents(place.result("jacobian")) == contents(right.result("jacobian"))
 
 
+def test_what_the_guard_is_to_run_is_weighed(tmp_path: Path, shared: Path) -> None:
+    place = doubtful(tmp_path / "place", shared, simulation__guard={"share": 0.5})
+    before = preview_of(place.desk())
+    assert before.expected is not None
+    a_pixel = before.expected["seconds"] / 9
+    place.make()
+    assert len(ran(place)) == 9 + 5 + 5
+    assert before.cpu_hours * 3600 == pytest.approx((9 + 5 + 5) * a_pixel, rel=0.02)  # no pack of either has run
+    assert preview_of(place.desk()).cpu_hours == 0.0
+
+
+@pytest.mark.parametrize("content", [None, "{"])
+def test_a_judgement_that_is_gone_or_damaged_costs_nothing_as_what_it_is_made_of_has_run(
+    tmp_path: Path, shared: Path, content: str | None
+) -> None:
+    place = doubtful(tmp_path / "place", shared)
+    place.make()
+    judgement, there = place.result("footprints") / "guard" / "judgement.json", ran(place)
+    honest = judgement.read_text()
+    judgement.unlink()
+    if content:
+        judgement.write_text(content)
+    assert preview_of(place.desk()).cpu_hours == 0.0
+    place.cli("run", KEY)
+    assert (judgement.read_text(), ran(place)) == (honest, there)
+
+
 def test_a_guard_that_was_stopped_goes_on(tmp_path: Path, shared: Path) -> None:
     place = doubtful(tmp_path / "place", shared, packs__workers=1)
     desk = place.desk()
@@ -146,6 +178,59 @@ def test_a_guard_that_was_stopped_goes_on(tmp_path: Path, shared: Path) -> None:
     place.make()
     assert summary(place)["guard_agrees"]
     assert len(ran(place)) == 9 + 8
+
+
+@contextlib.contextmanager
+def other_hands(place: Place, monkeypatch: pytest.MonkeyPatch, looks: int) -> Iterator[None]:
+    """A pack of the guard's that is to run again, and that somebody else holds for so many looks."""
+    lost = next((place.result("footprints") / "guard").glob("*/outcomes/pack=00000.parquet"))
+    lost.unlink()
+    left = list(range(looks))
+
+    def look(_: float) -> None:
+        left.pop()
+        if not left:
+            other.close()
+
+    monkeypatch.setattr("stilt_assets.turns._LOOK", 0.0)
+    monkeypatch.setattr("stilt_assets.turns.sleep", look)
+    with contextlib.ExitStack() as other:
+        other.enter_context(place.desk().store.alone(str(lost)))
+        yield
+    assert lost.exists()
+
+
+GUARD_WAITS = rf"guard waits: another process works on .*/guard/.*pack=00000.parquet \({os.getpid()}, since .*"
+
+
+def test_a_guard_that_waits_says_once_for_whom(tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = doubtful(tmp_path / "place", shared)
+    place.make()
+    told = summary(place)["guard"]
+    for ask in (ask_the_guard, lambda desk, say: make_footprints(desk, say=say)):
+        said: list[str] = []
+        with other_hands(place, monkeypatch, looks=3):
+            ask(place.desk(), say=said.append)
+        waits = [line for line in said if "waits" in line]
+        assert len(waits) == 1
+        assert re.fullmatch(GUARD_WAITS, waits[0])
+    assert summary(place)["guard"] == told
+
+
+def test_the_step_of_a_guard_that_waits_says_so_in_its_log(
+    tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = doubtful(tmp_path / "place", shared)
+    place.make()
+    monkeypatch.setenv("STILT_ASSETS_CONFIG", str(place.config))
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("scenes", [KEY])
+        with other_hands(place, monkeypatch, looks=2):
+            result = materialized(instance)
+        logged = instance.all_logs(result.run_id)
+    said = [(entry.step_key, entry.user_message) for entry in logged if "waits" in entry.user_message]
+    assert [step for step, _ in said] == ["footprints.guard"]
+    assert re.fullmatch(GUARD_WAITS, said[0][1])
 
 
 def test_pixels_that_run_otherwise_than_in_the_scene_are_found_out(tmp_path: Path, shared: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_air import FIRST, made_air
+from made_air import FIRST, full, made_air
 
 from stilt_assets.errors import CannotExecuteError
 from stilt_assets.receptor import Receptor
@@ -56,7 +56,7 @@ def started(met, receptor: int) -> Flight:
 def kept(device: str) -> dict[str, np.ndarray]:
     """What a scene keeps of two particles that are followed on a device."""
     receptor = Receptor(0, datetime.fromtimestamp(60 * RELEASES[0], UTC), *PLACES[0], 0.0, 400.0)
-    course = Course(air(), receptor, Simulation("native", 1, 2, 0, device))
+    course = Course(full(air()), receptor, Simulation("native", 1, 2, 0, device))
     return kept_of(followed(course, UNBOUNDED, "full", Limits(600.0))[0])
 
 

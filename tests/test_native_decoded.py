@@ -10,6 +10,7 @@ import pytest
 from fidelity.cases import MIDDAY, made
 from fidelity.weather import write_columns
 
+from stilt_assets.errors import MeteorologyError
 from stilt_assets.simulation import Simulation
 from stilt_assets.transport.native import decoded
 from stilt_assets.transport.native.coverage import covers, uncovered_cells
@@ -90,6 +91,32 @@ def test_one_file_for_all_gone_with_the_last(still: Path) -> None:
             assert not getattr(mapped, name).flags.writeable
         assert mapped[7:] == in_memory[7:]
     assert [path.name for path in still.parent.iterdir()] == [still.name]
+
+
+def test_what_still_holds_its_arrays_does_not_keep_a_file_from_being_made(
+    still: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = []
+
+    def fill(*given: Any) -> int:
+        held.append(given)  # as a first compilation does until its garbage is collected
+        return actual(*given)
+
+    actual = decoded.fill
+    monkeypatch.setattr(decoded, "fill", fill)
+    with decoded.prepared(still):
+        assert np.array_equal(decoded.opened(still).wind, decoded.decoded_in_memory(still).wind)
+    assert held
+
+
+def test_what_cannot_be_decoded_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    path = write_weather(tmp_path / "gap.arl", hours=(0, 1, 3))
+    with (
+        pytest.raises(MeteorologyError, match=r"times that are not equally spaced: \[60, 120\]"),
+        decoded.prepared(path),
+    ):
+        pass
+    assert [left.name for left in tmp_path.iterdir()] == [path.name]
 
 
 def test_other_bytes_are_decoded_anew(still: Path, tmp_path: Path) -> None:

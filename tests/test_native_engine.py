@@ -1,11 +1,17 @@
 """Particles in made-up air: what chance, wind and turbulence do to them can be done by hand."""
 
+import importlib
+import pkgutil
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
+from numba import jit
+from numba.core.errors import NumbaError
 from scipy import stats
 
+from stilt_assets.transport import native
 from stilt_assets.transport.native.compiled import compiled
 from stilt_assets.transport.native.draws import even, normal, slab_height, stream_of
 from stilt_assets.transport.native.engine import (
@@ -20,10 +26,42 @@ from stilt_assets.transport.native.engine import (
 )
 from stilt_assets.transport.native.geometry import to_degrees, to_grid
 from stilt_assets.transport.native.layout import HEIGHTS
+from stilt_assets.transport.native.winds import over_ground, place_of
 from tests.made_air import FIRST, NX, NY, PROJECTION, made_air
 
 SEED = np.uint64(11)
 RELEASE = FIRST + 120
+
+
+def test_compiled_code_that_makes_no_arrays_counts_no_references():
+    options: dict[str, Any] = over_ground.targetoptions | {"cache": False}
+    anew = jit(**options)(over_ground.py_func)
+    met = made_air()
+    assert anew(met, met.depth, place_of(met, 20.3, 14.6), 0) == 1.0
+    assert all("NRT_" not in code for code in anew.inspect_llvm().values())
+
+
+def test_code_that_counts_no_references_calls_none_that_does():
+    compiled_ones = {
+        function.py_func: function
+        for module in pkgutil.iter_modules(native.__path__, f"{native.__name__}.")
+        for function in vars(importlib.import_module(module.name)).values()
+        if hasattr(function, "py_func")
+    }
+    assert len(compiled_ones) > 70
+    for code, function in compiled_ones.items():
+        called = [code.__globals__.get(name) for name in code.__code__.co_names]
+        for other in (each for each in called if hasattr(each, "py_func")):
+            assert function.targetoptions["_nrt"] or not other.targetoptions["_nrt"], (code, other)
+
+
+def test_code_that_makes_arrays_without_saying_so_is_not_compiled():
+    @compiled
+    def zeros(count):  # of this test alone: numba would take the code of a function that was kept as it allocates
+        return np.zeros(count)
+
+    with pytest.raises(NumbaError, match="array passed into the function"):
+        zeros(3)
 
 
 def released(met: Met, heights: np.ndarray, x: float = 20.3, y: float = 14.6, seed: np.uint64 = SEED) -> Flight:
@@ -34,7 +72,7 @@ def released(met: Met, heights: np.ndarray, x: float = 20.3, y: float = 14.6, se
     return flight
 
 
-@compiled
+@compiled(allocates=True)
 def draws_of(seed, particles, minutes, count):
     """Normal numbers (particle, minute, count)."""
     numbers = np.empty((particles, minutes, count))

@@ -11,7 +11,7 @@ from stilt_assets.grid import Grid
 from stilt_assets.meteorology.proof import Edges
 from stilt_assets.receptor import Kernel, Receptor
 from stilt_assets.simulation import Flown, Limits, Simulation
-from stilt_assets.transport.native.flight import Course, fly
+from stilt_assets.transport.native.flight import Air, Course, fly
 from stilt_assets.transport.native.geometry import to_degrees
 from stilt_assets.transport.native.layout import HEIGHTS, LEVELS
 from tests.made_air import FIRST, NX, NY, made_air
@@ -21,10 +21,10 @@ COUNT = 40
 
 
 def flown(bottom: float, top: float, reached: tuple[int, int, int] = (LEVELS,) * 3) -> Flown:
-    met = made_air(wind=(0.05, -0.03, 0.0), mixed_layer=600.0, sigma=0.3)._replace(reached=np.array(reached))
+    met = made_air(wind=(0.05, -0.03, 0.0), mixed_layer=600.0, sigma=0.3)
     lon, lat = to_degrees(20.0, 14.0, met.projection)
     receptor = Receptor(0, datetime.fromtimestamp(60 * (FIRST + 120), UTC), lon, lat, bottom, top)
-    course = Course(met, receptor, Simulation("native", 1, COUNT, 3))
+    course = Course(Air(met, np.array(reached, "i1")), receptor, Simulation("native", 1, COUNT, 3))
     edges = Edges(lambert(NX, NY), (False, False, False, False), None)
     return fly(course, KERNEL, Grid(-112.0, 39.4, -110.0, 40.7, 0.01), edges, "core", Limits(600.0))
 

@@ -162,7 +162,9 @@ def test_a_scene_outlives_the_end_of_all_processes(instance: Instance, peace: di
     instance.wait_until(lambda: (instance.place.scene / "scene.json").exists() and "jacobian" in current(instance))
     assert instance.jacobian() == peace
     with dagster_of(instance) as dagster:
-        runs = dagster.get_runs()  # one that was asked for, and perhaps one of the sensor `arrivals`; each repeated
+        # One that was asked for, and perhaps one of the sensor `arrivals`, which may end before the other is repeated.
+        instance.wait_until(lambda: any(run.parent_run_id for run in dagster.get_runs()))
+        runs = dagster.get_runs()
         failed = {run.run_id for run in runs if run.status == dg.DagsterRunStatus.FAILURE}
         assert failed == {run.parent_run_id for run in runs if run.parent_run_id}
         assert failed

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import processes_in
 from stilt.transport.hysplit import driver
 from taxonomy import causes, seen
 
@@ -45,18 +46,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     yield folder
     assert processes_in(folder) == {}
     assert list(folder.glob("*/private/*")) == []
-
-
-def processes_in(folder: Path) -> dict[int, str]:
-    """Names of the processes whose working folder lies below one, by number; a zombie's cannot be read."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and (entry / "cwd").readlink().is_relative_to(folder):
-                found[int(entry.name)] = (entry / "comm").read_text().strip()
-        except OSError:
-            continue
-    return found
 
 
 def until(question: Callable[[], Any], seconds: float = 30.0) -> Any:
@@ -226,6 +215,16 @@ def test_a_program_that_python_starts_is_ended_when_it_writes_too_much(tmp_path:
     script.chmod(0o755)
     words = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), "-1", "5", str(script)]
     assert subprocess.run(words, check=False).returncode == -signal.SIGXFSZ
+
+
+def test_a_program_whose_fortran_was_interrupted_while_it_told_of_a_signal_was_ended_by_it(
+    late: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says = b"Program received signal SIGXCPU: CPU time limit exceeded.\n\nBacktrace for this error:\n"
+    instead_of_hycs_std(monkeypatch, b"#!/bin/sh\ncat <<.\n" + says + b".\nexit 127\n")
+    with pytest.raises(TransportError, match="SIGXCPU") as caught:
+        Hysplit().run(RECEPTOR, SHORT, late, Limits(60.0))
+    assert caught.value.reason == "killed"
 
 
 # ---- it does not start

@@ -1,6 +1,9 @@
 """A scene has one name; a result's name says all that made it; a record forgets nothing."""
 
 import json
+import subprocess
+import sys
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
@@ -245,6 +248,61 @@ def test_beginning_a_result_again_leaves_its_facts() -> None:
     assert record.begin(recipe, pack_pixels=99)["pack_pixels"] == 16
     record.finish(recipe, {"bytes": 5})
     assert record.results[recipe.name] == {"made_from": {"n": 1}, "pack_pixels": 16, "summary": {"bytes": 5}}
+
+
+BUSY_WRITER = """
+import sys
+from stilt_assets.scene import load_record
+from stilt_assets.store import open_store
+store, key, who = open_store(sys.argv[1]), *sys.argv[2:]
+print("ready", flush=True)
+sys.stdin.read(1)
+for number in range(100):
+    record = load_record(store, key)
+    record.distrusted[f"{who}{number}"] = "why"
+    record.save(store)
+"""
+
+
+def test_two_processes_that_save_at_once_lose_no_line_of_each_other(store: Store, tmp_path: Path) -> None:
+    Record(KEY, {}).save(store)
+    (tmp_path / "link").symlink_to(store.root)
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", BUSY_WRITER, root, KEY, who],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for who, root in (("a", store.root), ("b", str(tmp_path / "link")))
+        ]
+        for writer in writers:
+            assert writer.stdin
+            assert writer.stdout
+            assert writer.stdout.readline() == "ready\n"
+        for writer in writers:
+            writer.stdin.write("\n")
+            writer.stdin.close()
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert load_record(store, KEY).distrusted.keys() == {f"{who}{number}" for who in "ab" for number in range(100)}
+
+
+def test_two_issues_of_a_scene_that_come_at_once_are_both_told(store: Store) -> None:
+    Record(KEY, {}).save(store)
+    one, other = load_record(store, KEY), load_record(store, KEY)
+    for number, record in (("1", one), ("2", other)):
+        record.retrieval = {"path": f"{number}.nc", "sha256": number}
+        record.changed.add("retrieval")
+    for record in (one, other, other):
+        record.save(store)
+    assert load_record(store, KEY).retrieval == {
+        "path": "2.nc",
+        "sha256": "2",
+        "earlier": [{"path": "1.nc", "sha256": "1"}],
+    }
 
 
 @causes("unknown_scene")

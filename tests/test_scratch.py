@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import random
+import resource
 import shutil
 import signal
 import stat
@@ -19,7 +20,7 @@ import pytest
 from taxonomy import causes, seen
 
 from stilt_assets import scratch
-from stilt_assets.errors import BusyError, DamagedError, DiskFullError, StoreError, UsageError
+from stilt_assets.errors import BusyError, DamagedError, DiskFullError, StiltAssetsError, StoreError, UsageError
 
 BEGIN = """
 import os, random, sys, time
@@ -144,6 +145,17 @@ def test_a_full_tmpdir_is_told_with_its_name(place: Path, monkeypatch: pytest.Mo
     for block in (scratch.folder(), scratch.alone("x"), scratch.copy_of("x", lambda _: None)):
         with pytest.raises(DiskFullError, match=f"no room left while .* {place}"), block:
             pass
+
+
+def test_a_disk_that_fills_up_while_a_lock_is_written_is_told_in_words(place: Path) -> None:
+    scratch.root()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))  # the file can be made, and nothing written to it
+    try:
+        with pytest.raises(StiltAssetsError, match=f"locking {place}"), scratch.alone("x"):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 # ---- alone

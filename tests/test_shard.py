@@ -19,6 +19,7 @@ from taxonomy import causes, seen
 
 from stilt_assets.arrays import read_array
 from stilt_assets.errors import BusyError, DamagedError, DiskFullError, StoppedError, UsageError
+from stilt_assets.progress import Progress
 from stilt_assets.shard import (
     Footprints,
     Shard,
@@ -31,7 +32,6 @@ from stilt_assets.shard import (
 )
 from stilt_assets.stages import make_jacobian, make_meteorology, make_pixels
 from stilt_assets.status import status_of
-from stilt_assets.workers import Progress
 
 HERE = str(Path(__file__).parent)
 
@@ -152,6 +152,7 @@ def test_two_processes_do_not_run_the_same_pack_at_once(place: Place, monkeypatc
 
 
 def test_packs_in_other_hands_come_last_and_are_waited_for(place: Place, peace: dict[str, bytes]) -> None:
+    place.change(packs__timeout=10)  # so that a wait which nobody is told of ends
     plan_footprints(prepared(place))
     desk, waits = place.desk(), list[Progress]()
     with contextlib.ExitStack() as other:

@@ -16,6 +16,7 @@ from slurm_stub import Stub, installed
 from stilt_assets.definitions import defs
 from stilt_assets.errors import SettingsError, SlurmError, StoppedError
 from stilt_assets.plan import Footprints
+from stilt_assets.progress import Progress
 from stilt_assets.settings import SlurmSettings, load_slurm
 from stilt_assets.shard import Here, Shard, plan_footprints, run_shard
 from stilt_assets.slurm import Slurm, name_of, options_of, runner_of, script_of
@@ -23,7 +24,6 @@ from stilt_assets.slurm.commands import Queued
 from stilt_assets.slurm.held import Held
 from stilt_assets.slurm.job import run_in_a_job
 from stilt_assets.stages import make_meteorology, make_pixels
-from stilt_assets.workers import Progress
 
 ROOT = Path(__file__).parents[1]
 PIXELS = 9

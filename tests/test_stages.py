@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -283,6 +285,51 @@ def test_why_names_the_input_that_differs_and_nothing_else(undisturbed: Place) -
     stale = verdicts(desk_of(KEY, settings.model_copy(update={"targets": {"slc": target}}), store))
     changed = [(verdict.stage, list(verdict.why)) for verdict in stale if verdict.state != "current"]
     assert changed == [("jacobian", ["aggregate.block was 0.1, is nothing"])]
+
+
+def test_why_tells_what_it_can_of_meteorology_whose_folder_is_gone(undisturbed: Place, tmp_path: Path) -> None:
+    desk, gone = undisturbed.desk(), str(tmp_path / "gone")
+    meteorology = desk.settings.meteorology.model_copy(update={"source": gone})
+    settings = desk.settings.model_copy(update={"meteorology": meteorology})
+    told = verdicts(desk_of(KEY, settings, desk.store))
+    assert [(verdict.state, len(verdict.why)) for verdict in told] == [("current", n) for n in (0, 1, 0, 0, 0)]
+    assert f"not all of its files are in {gone} any more, so whether they have changed cannot be told" in told[1].why[0]
+    shorter = desk.settings.simulation.model_copy(update={"hours_back": 1})
+    told = verdicts(desk_of(KEY, settings.model_copy(update={"simulation": shorter}), desk.store))
+    assert [verdict.state for verdict in told] == ["current", *4 * ["stale"]]
+    *differs, last = told[1].why
+    assert [line.split(" was ")[0] for line in differs] == ["hours", "hours_back"]
+    assert last.startswith(f"it cannot be made now: no folder {gone} ")
+    assert last.endswith("put the files there or name another meteorology.source")
+
+
+def test_why_says_that_pixels_are_gone_and_run_makes_them_anew(place: Place) -> None:
+    place.make()
+    before = contents(place.result("jacobian"))
+    shutil.rmtree(place.result("pixels"))
+    said = place.cli("why", KEY).stdout
+    assert "its folder is not in the store any more; put it back, or run makes it anew" in said.splitlines()[1]
+    assert (said.count(" stale "), said.count("pixels must be made first")) == (5, 4)
+    assert place.make() == ["pixels"]
+    assert place.cli("why", KEY).stdout.count(" current ") == 5
+    assert contents(place.result("jacobian")) == before
+
+
+def test_why_says_that_meteorology_without_files_cannot_be_made_yet(place: Place) -> None:
+    make_pixels(place.desk())
+    (place.folder / "empty").mkdir()
+    place.change(meteorology__source="./empty")
+    said = place.cli("why", KEY).stdout
+    assert "pixels      current" in said
+    assert "meteorology missing" in said
+    assert re.search(r"it cannot be made now: hrrr in .*empty has no 2019-05-30 0", said)
+    assert said.count("meteorology must be made first") == 3
+
+
+def test_why_says_that_pixels_inside_meteorology_without_files_cannot_be_chosen(place: Place) -> None:
+    place.change(targets__slc__pixels={"inside_meteorology": True}, meteorology__source="./gone")
+    said = place.cli("why", KEY, code=1).stderr
+    assert re.search(r"^stilt-assets: no ARL file in .*gone .*\(no_archive\)$", said)
 
 
 def test_a_stage_refuses_to_work_on_what_is_not_current(place: Place) -> None:

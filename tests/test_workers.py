@@ -135,6 +135,12 @@ def test_a_pixel_that_kills_its_worker_costs_its_neighbours_nothing(
     assert [row["attempts"] for row in rows] == [1, 3, 1, 1, 1]
 
 
+def test_a_pack_whose_last_pixel_is_lost_is_whole_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = run(tmp_path, monkeypatch, Fate(deadly={3: 100, 4: 100}))
+    assert [row["reason"] for row in rows] == ["", "", "", "killed", "killed"]
+    assert [row["attempts"] for row in rows] == [1, 1, 1, 3, 3]
+
+
 def test_a_worker_that_was_killed_once_costs_no_pixel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = run(tmp_path, monkeypatch, Fate(deadly={0: 1, 4: 1}))
     assert {row["status"] for row in rows} == {"empty"}

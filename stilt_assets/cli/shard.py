@@ -26,6 +26,7 @@ def shard(
         say("the time of this job is nearly up: stopping at the next pixel")
 
     signal.signal(signal.SIGUSR1, note)
+    from stilt_assets.progress import in_lines
     from stilt_assets.recipes import desk_of
     from stilt_assets.shard import Shard
     from stilt_assets.slurm.job import run_in_a_job
@@ -34,15 +35,6 @@ def shard(
     if workers:
         settings = settings.model_copy(update={"packs": settings.packs.model_copy(update={"workers": workers})})
     desk = desk_of(key, settings, replace(store, staged=True))
-    told: list[int | str] = []
-
-    def tell(state) -> None:
-        if state.packs_done not in told:
-            told.append(state.packs_done)
-            say(f"{state.pixels_done} of {state.pixels} pixels, {state.packs_done} of {state.packs} packs")
-        if state.waits and state.waits not in told:
-            told.append(state.waits)
-            say(state.waits)
-
+    tell = in_lines(say, lambda state: state.packs_done)
     with stoppable() as stopped:
         run_in_a_job(desk, Shard.from_name(name), tell, stopped, lambda: bool(late))

@@ -14,11 +14,11 @@ from stilt_assets.defs.metadata import RETRIES, facts_of, in_one_line, particles
 from stilt_assets.defs.pods import as_pod
 from stilt_assets.plan import Footprints
 from stilt_assets.preview import preview_of
+from stilt_assets.progress import Progress, in_lines
 from stilt_assets.recipes import desk_of
 from stilt_assets.settings import Settings
 from stilt_assets.shard import Runner
 from stilt_assets.store import Store
-from stilt_assets.workers import Progress
 
 _LINES = 20  # of progress in a shard's log: each is a row of the event log
 
@@ -84,21 +84,13 @@ def run_shard(
     runner: dg.ResourceParam[Runner],
 ) -> None:
     """Give every pixel of a shard an outcome and every pack its files."""
-    told: list[int] = []
-    waited = set[str]()
 
-    def tell(state: Progress) -> None:
-        if state.waits and state.waits not in waited:
-            waited.add(state.waits)
-            context.log.info(f"waits: {state.waits}")
-        part = _LINES * state.pixels_done // state.pixels
-        if part not in told or state.packs_done == state.packs:
-            told.append(part)
-            context.log.info(f"{state.pixels_done} of {state.pixels} pixels, {state.packs_done} of {state.packs} packs")
+    def part(state: Progress) -> tuple[int, bool]:
+        return _LINES * state.pixels_done // state.pixels, state.packs_done == state.packs
 
     with in_one_line():
         shard = shards.Shard.from_name(context.get_mapping_key() or "")
-        runner.run(desk_of(context.partition_key, settings, store), shard, tell)
+        runner.run(desk_of(context.partition_key, settings, store), shard, in_lines(context.log.info, part))
 
 
 @dg.op(
@@ -118,7 +110,7 @@ def guard(
     left: list[int] = []
     with in_one_line():
         desk = desk_of(context.partition_key, settings, store)
-        judgement = shards.ask_the_guard(desk)
+        judgement = shards.ask_the_guard(desk, say=context.log.info)
         if judgement:
             (context.log.info if judgement.agrees else context.log.warning)(f"guard: {judgement.line}")
             if not judgement.agrees and desk.runs_again_in_doubt:

@@ -22,13 +22,13 @@ from stilt_assets.errors import SlurmError, StoppedError
 from stilt_assets.faults import in_words
 from stilt_assets.plan import Footprints
 from stilt_assets.pod import requests_of_scene
+from stilt_assets.progress import Progress
 from stilt_assets.recipes import Desk
 from stilt_assets.scene import digest
 from stilt_assets.settings import SlurmSettings, load_slurm
 from stilt_assets.shard import Here, Runner, Shard, shards_of
 from stilt_assets.slurm.commands import Queued, asked, cancel, queue, release
 from stilt_assets.slurm.held import Held
-from stilt_assets.workers import Progress
 
 _log = logging.getLogger(__name__)
 _Said = TypeVar("_Said")

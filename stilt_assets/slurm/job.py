@@ -10,10 +10,10 @@ import os
 from collections.abc import Callable
 
 from stilt_assets.errors import SlurmError, StoppedError
+from stilt_assets.progress import Progress
 from stilt_assets.recipes import Desk
 from stilt_assets.shard import Shard, run_shard
 from stilt_assets.slurm.commands import asked
-from stilt_assets.workers import Progress
 
 _log = logging.getLogger(__name__)
 

@@ -7,6 +7,7 @@ table, an error of the machine or its exit code; what its exit code is worth, it
 
 import errno
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -17,7 +18,8 @@ from stilt_assets.errors import CannotExecuteError, OverBudgetError, TransportEr
 from stilt_assets.transport import launch
 
 _NO_ROOM_TO_START = {errno.ENOMEM, errno.EAGAIN}
-_LOADER_FAILED = 127  # of ld.so, which lacks a shared library
+_LOADER_FAILED = 127  # of ld.so, which lacks a shared library, or was interrupted by a signal that Fortran tells of
+_RECEIVED = re.compile(r"Program received signal (SIG[A-Z]+):")
 _FAULTS = {signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGBUS, signal.SIGSYS, signal.SIGTRAP}
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
@@ -41,7 +43,10 @@ def run_program(program: str, log: Path, timeout: float, data: int | None = None
         _end(process)
     if code in (launch.CANNOT_START, _LOADER_FAILED):
         said = log.read_text(errors="replace").splitlines()
-        raise CannotExecuteError(said[-1] if said else f"{name} does not start")
+        received = [found[1] for line in said if (found := _RECEIVED.match(line))]
+        if not received:
+            raise CannotExecuteError(said[-1] if said else f"{name} does not start")
+        code = -signal.Signals[received[-1]]
     if code < 0:
         raise _ended_by(signal.Signals(-code), name, out_of_memory=oom_kills() > before, file=file)
     return code

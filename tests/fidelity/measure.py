@@ -118,7 +118,8 @@ def all_rows(shared: Path, seeds: range = ensembles.OUR_SEEDS, limit: int | None
     with TemporaryDirectory() as name:
         folder, model = Path(name), Ours()
         meteorology = ensembles.meteorology_of("hrrr", shared, folder)
-        found = [*of_trajectories(decoded(meteorology), shared), *of_influence(decoded(meteorology))]
+        met = decoded(meteorology).met
+        found = [*of_trajectories(met, shared), *of_influence(met)]
         found += of_points(shared, folder, tuple(CASES) if limit is None else ("hrrr", "midday", "falling"))
         found += of_ways(shared, folder) if limit is None else []
         found += of_minutes(model, meteorology)

@@ -10,14 +10,14 @@ from stilt.receptors import ColumnReceptor
 from stilt_assets.receptor import Receptor
 from stilt_assets.simulation import Limits, Simulation
 from stilt_assets.transport.native.decoded import decoded_in_memory
-from stilt_assets.transport.native.engine import Met, met_of
+from stilt_assets.transport.native.flight import Air, air_of
 from stilt_assets.transport.native.pystilt_model import NativeConfig, _particles
 
 
 @lru_cache(maxsize=2)
-def decoded(meteorology: Path) -> Met:
+def decoded(meteorology: Path) -> Air:
     """An ARL file, decoded."""
-    return met_of(decoded_in_memory(meteorology))
+    return air_of(decoded_in_memory(meteorology))
 
 
 class Ours:

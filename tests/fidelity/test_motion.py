@@ -11,8 +11,8 @@ from fidelity import influence
 from fidelity.oracle import ask
 from stilt_assets.errors import TransportError
 from stilt_assets.transport.native.decoded import decoded_in_memory
-from stilt_assets.transport.native.engine import Flight, Met, fly_still, met_of, new_flight, start
-from stilt_assets.transport.native.flight import needs_air_up_to
+from stilt_assets.transport.native.engine import Flight, Met, fly_still, new_flight, start
+from stilt_assets.transport.native.flight import Air, air_of, needs_air_up_to
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 HRRR = [SHARED / "hrrr" / name for name in ("20190530_00-05_hrrr", "20190530_06-11_hrrr")]
@@ -27,10 +27,15 @@ def minute_of(time: pd.Timestamp) -> int:
 
 
 @pytest.fixture(scope="module")
-def met(tmp_path_factory: pytest.TempPathFactory) -> Met:
+def air(tmp_path_factory: pytest.TempPathFactory) -> Air:
     path = tmp_path_factory.mktemp("hrrr") / "hrrr.arl"
     path.write_bytes(b"".join(file.read_bytes() for file in HRRR))
-    return met_of(decoded_in_memory(path))
+    return air_of(decoded_in_memory(path))
+
+
+@pytest.fixture(scope="module")
+def met(air: Air) -> Met:
+    return air.met
 
 
 def released(met: Met, lon: float, lat: float, height: float, release: int, count: int = 1) -> Flight:
@@ -67,7 +72,7 @@ def test_mean_trajectories_end_where_those_of_hycs_std_do(met):
 
 
 @pytest.mark.parametrize(("height", "serves"), [(6370.0, True), (6390.0, False)])
-def test_a_release_may_be_as_high_above_the_meteorology_s_levels_as_in_hycs_std(met, height, serves):
+def test_a_release_may_be_as_high_above_the_meteorology_s_levels_as_in_hycs_std(air, height, serves):
     place = pd.DataFrame(
         {"lon": [-111.95], "lat": [40.75], "height": [height], "time": [pd.Timestamp("2019-05-30 05:00")]}
     )
@@ -75,7 +80,7 @@ def test_a_release_may_be_as_high_above_the_meteorology_s_levels_as_in_hycs_std(
     with refused:
         ask(place, HRRR, 1, nturb=1)
     with nullcontext() if serves else pytest.raises(TransportError, match="6380 m; lower"):
-        needs_air_up_to(met, height, minute_of(place["time"][0]))
+        needs_air_up_to(air, height, minute_of(place["time"][0]))
 
 
 def test_minutes_near_the_ground_have_the_influence_that_hycs_std_prints(met):

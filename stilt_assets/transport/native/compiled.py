@@ -61,13 +61,21 @@ def _sweep(place: Path) -> None:
 FOLDER = _folder()
 
 
-def compiled(function: _Function | None = None, **options: Any) -> Any:
-    """Compile a function when it is first called, to code that holds no lock of Python's, or take it as it was kept."""
+def compiled(function: _Function | None = None, *, allocates: bool = False, **options: Any) -> Any:
+    """
+    Compile a function when it is first called, to code that holds no lock of Python's, or take it as it was kept.
+
+    Unless it `allocates` arrays, it counts no references to those that it is given, which its caller holds: counting
+    takes half of a particle's time, and two threads would wait for each other's counts. So it may neither call a
+    function that allocates nor hand on arrays to one; numba itself refuses only what makes arrays without saying so.
+    """
     if function is None:
-        return lambda later: compiled(later, **options)
+        return lambda later: compiled(later, allocates=allocates, **options)
+    # `_nrt` is numba's own name for the counting, which it does not document; tests show that it does what is meant.
+    options |= {"nogil": True, "cache": True, "_nrt": allocates}
     before = config.CACHE_DIR  # pyright: ignore[reportAttributeAccessIssue]
     config.CACHE_DIR = str(FOLDER)  # pyright: ignore[reportAttributeAccessIssue]
     try:
-        return numba.njit(nogil=True, cache=True, **options)(function)
+        return numba.njit(**options)(function)
     finally:
         config.CACHE_DIR = before  # pyright: ignore[reportAttributeAccessIssue]

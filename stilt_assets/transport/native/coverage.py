@@ -19,7 +19,6 @@ _FARTHEST_NORTH = 80.0  # degrees, and south
 # loses those that are slow: near the ground its particles lag behind the wind.
 _WIDEST_CELL = 0.3
 _UPPER = ("TEMP", "UWND", "VWND", "WWND")
-_ON_PRESSURE = ("HGTS", "SPHU", "RELH")  # the second or the third; elsewhere RELH is read, and not proved
 
 
 def covers(meteorology: Path, simulation: Simulation) -> list[str]:
@@ -49,12 +48,14 @@ def _uncovered(file: arlmet.File) -> Iterator[str]:
 
 def _missing(step: arlmet.RecordSet) -> Iterator[str]:
     yield from (name for name in _GROUND if (0, name) not in step)
-    above = range(1, max(len(step.vertical_axis.levels), 2))
-    there = {name for name in (*_UPPER, *_ON_PRESSURE) if all((level, name) in step for level in above)}
     on_pressure = isinstance(step.vertical_axis, arlmet.PressureAxis)
-    yield from (name for name in (*_UPPER, *(["HGTS"] if on_pressure else [])) if name not in there)
-    if "SPHU" not in there and not (on_pressure and "RELH" in there):
+    yield from (name for name in (*_UPPER, *(["HGTS"] if on_pressure else [])) if not _all(step, name))
+    if not (_all(step, "SPHU") or (on_pressure and _all(step, "RELH"))):  # elsewhere RELH is read, and not proved
         yield "SPHU or RELH" if on_pressure else "SPHU"
+
+
+def _all(step: arlmet.RecordSet, name: str) -> bool:
+    return all((level, name) in step for level in range(1, max(len(step.vertical_axis.levels), 2)))
 
 
 def _any(step: arlmet.RecordSet, name: str) -> bool:

@@ -77,7 +77,7 @@ def retold(story: Story, receptor: int, minute: int, flight: Flight) -> None:
         getattr(flight, name)[:] = story.told[receptor, minute, number]
 
 
-@compiled
+@compiled(allocates=True)
 def flight_of(flights, receptor):
     """One receptor's part of a flight whose arrays are (receptor, particle)."""
     return Flight(

@@ -65,7 +65,7 @@ def fill(fields: Fields, cells: npt.NDArray[np.float64], least: float, *out: npt
     return _fill(fields.upper, fields.heights, fields.ground, fields.humidity, cells, least, *out)
 
 
-@compiled(error_model="numpy")
+@compiled(allocates=True, error_model="numpy")
 def _fill(upper, given, ground, humidity, cells, least, wind, pressure, turbulent, extra, mixed):
     levels_of_file, ny, nx = upper.shape[1:]
     data, heights = np.empty((COLUMN, levels_of_file)), np.empty(levels_of_file)

@@ -94,15 +94,12 @@ def _make(place: Path, aggregate: Path) -> None:
         scratch.needs_room(place.parent, size, "decoded meteorology")
         with part.open("wb+") as out:
             out.truncate(size)
-            with mmap.mmap(out.fileno(), size) as memory:
-                arrays = _arrays(memory, shapes, starts)
-                decoded = _decode(file, arrays, LEAST_MIXED_LAYER)
-                head = {"starts": starts, "shapes": shapes} | {
-                    name: getattr(decoded, name) for name in ("first", "spacing", "projection")
-                }
-                content = json.dumps(head).encode()
-                memory[: len(content)] = content
-                del arrays, decoded
+            # Not closed here: a first compilation, or a traceback, may still hold its arrays.
+            memory = mmap.mmap(out.fileno(), size)
+        decoded = _decode(file, _arrays(memory, shapes, starts), LEAST_MIXED_LAYER)
+    head = {name: getattr(decoded, name) for name in ("first", "spacing", "projection")}
+    content = json.dumps(head | {"starts": starts, "shapes": shapes}).encode()
+    memory[: len(content)] = content
     part.replace(place)
 
 

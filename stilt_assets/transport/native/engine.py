@@ -82,7 +82,6 @@ def met_of(decoded: Decoded) -> Met:
         times=times,
         first=int(decoded.first),
         spacing=int(decoded.spacing),
-        reached=decoded.reached,
         projection=decoded.projection,
     )
 
@@ -93,7 +92,7 @@ def new_flight(particles: int) -> Flight:
     return Flight(np.ones(particles, dtype="i1"), *rows)
 
 
-@compiled
+@compiled(allocates=True)
 def earth_of(nx, ny, projection):
     """
     Where cells are on the earth: a table (y * x, EARTH) that is bilinear between them but for its bends.

@@ -7,6 +7,7 @@ the next. Between hours the clock is looked at.
 
 from dataclasses import dataclass
 from time import monotonic
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,9 +20,9 @@ from stilt_assets.receptor import Kernel, Receptor
 from stilt_assets.simulation import Flown, Limits, Simulation, seed_of
 from stilt_assets.transport.native.compiled import compiled
 from stilt_assets.transport.native.draws import slab_height
-from stilt_assets.transport.native.engine import Flight, Met, fly_minute, new_flight, start
+from stilt_assets.transport.native.engine import Flight, Met, fly_minute, met_of, new_flight, start
 from stilt_assets.transport.native.gridding import Floats, crosses, gridded
-from stilt_assets.transport.native.layout import HEIGHTS, LID
+from stilt_assets.transport.native.layout import HEIGHTS, LID, Bytes, Decoded
 from stilt_assets.transport.native.log import (
     UNBOUNDED,
     Ends,
@@ -40,11 +41,23 @@ Column = tuple[float, float, float, float]  # longitude, latitude, degrees; bott
 _HOUR = 60  # minutes
 
 
+class Air(NamedTuple):
+    """Decoded meteorology that receptors are followed back through."""
+
+    met: Met
+    reached: Bytes  # (time,) see `layout`
+
+
+def air_of(decoded: Decoded) -> Air:
+    """Decoded meteorology as receptors are followed through it."""
+    return Air(met_of(decoded), decoded.reached)
+
+
 @dataclass(frozen=True)
 class Course:
     """One receptor's way back through decoded meteorology."""
 
-    met: Met
+    air: Air
     receptor: Receptor
     simulation: Simulation
 
@@ -101,7 +114,7 @@ def followed(
         last = min((first // _HOUR + 1) * _HOUR, minutes) if releases else 1
         log = with_room(log, first - 1, last - first + 1)
         fly_on = _fly_on if course.simulation.device == "cpu" else _fly_on_a_card
-        flying = fly_on(course.met, flight, seed, course.minute, first, last, ends, log)
+        flying = fly_on(course.air.met, flight, seed, course.minute, first, last, ends, log)
         _check(log, flight, first - 1, last)
         if first == 1:
             releases = _releases(course, flight, flying)
@@ -143,12 +156,12 @@ def _fly_on_a_card(
 
 def _released(course: Course) -> Flight:
     """Particles at their places. TransportError if the meteorology does not reach there, or not so far back."""
-    met, receptor, release = course.met, course.receptor, course.minute
+    met, receptor, release = course.air.met, course.receptor, course.minute
     last = met.first + (met.times - 1) * met.spacing
     if not met.first <= release - course.minutes < release <= last:
         missing = "before its first" if met.first > release - course.minutes else "after its last"
         raise TransportError("meteorology_ends", f"the meteorology has no hours {missing}, which the pixel needs")
-    needs_air_up_to(met, receptor.top, release)
+    needs_air_up_to(course.air, receptor.top, release)
     flight = new_flight(course.simulation.particles)
     seed = np.uint64(seed_of(receptor, course.simulation))
     column = (receptor.longitude, receptor.latitude, receptor.bottom, receptor.top)
@@ -161,14 +174,14 @@ def _released(course: Course) -> Flight:
     return flight
 
 
-def needs_air_up_to(met: Met, top: float, minute: int) -> None:
+def needs_air_up_to(air: Air, top: float, minute: int) -> None:
     """
     TransportError if a release at `top` m above ground, in a minute since 1970, is higher than the meteorology.
 
     As `hycs_std` has it: a release may lie above the meteorology's own levels, up to the second of the model's levels
     that those do not reach in the south-western column at the time after the release; not corrected for terrain.
     """
-    reached = met.reached[-((met.first - minute) // met.spacing)]
+    reached = air.reached[-((air.met.first - minute) // air.met.spacing)]
     limit = min((LID, *HEIGHTS[reached + 1 : reached + 2]))
     if top >= limit:
         above = f"the column's top, {top:g} m above ground, lies above the meteorology, which serves up to {limit:g} m"

@@ -8,8 +8,8 @@ constant ±1) and Mercator (0), and grids in longitudes and latitudes. Cells cou
 from math import asinh, atan, atan2, cos, exp, floor, pi, radians, sin, sqrt, tan
 
 import arlmet
-from numba import njit
 
+from stilt_assets.transport.native.compiled import compiled
 from stilt_assets.transport.native.layout import RADIUS
 
 Projection = tuple[float, float, float, float, float, float]
@@ -37,7 +37,7 @@ def projection_of(grid: arlmet.Grid) -> Projection:
     return kind, n, its.tangent_lon, scale, its.sync_x - 1.0 - x, its.sync_y - 1.0 - y
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def to_grid(longitude: float, latitude: float, projection: Projection) -> tuple[float, float]:
     """Column and row, both fractions, of a place in degrees. In degrees a column is never negative."""
     kind, n, centre, scale, x0, y0 = projection
@@ -52,20 +52,20 @@ def to_grid(longitude: float, latitude: float, projection: Projection) -> tuple[
     return x0 + radius * sin(n * angle), y0 - radius * cos(n * angle)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def turned(longitude: float) -> float:
     """The same longitude from -180 to below 180."""
     return longitude - 360.0 * floor((longitude + 180.0) / 360.0)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def to_degrees(x: float, y: float, projection: Projection) -> tuple[float, float]:
     """Longitude, -180 to 180, and latitude of a column and row that may be fractions."""
     longitude, latitude = on_from_centre(x, y, projection)
     return turned(longitude), latitude
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def on_from_centre(x: float, y: float, projection: Projection) -> tuple[float, float]:
     """The same, but longitudes go on beyond 180 or -180, so that those of neighbours are neighbours."""
     kind, n, centre, scale, x0, y0 = projection
@@ -83,7 +83,7 @@ def on_from_centre(x: float, y: float, projection: Projection) -> tuple[float, f
     return longitude - 360.0 * floor((origin + 180.0) / 360.0), latitude
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def metres_per_cell(latitude: float, projection: Projection) -> tuple[float, float]:
     """Width and height of a cell at a latitude, m."""
     kind, n, centre, scale, _, _ = projection

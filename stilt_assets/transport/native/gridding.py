@@ -91,7 +91,7 @@ def note_spread(spread: Spread, minute: int, lon: Integers, lat: Integers, turn:
         spread.variance[minute - 1] = max(squares, 0.0) / (count - 1) / (_STEPS * _STEPS)
 
 
-@compiled
+@compiled(allocates=True)
 def widths_of(spread: Spread) -> Floats:
     """
     Widths (minutes,) of the smoothing kernel, degrees, for the time since each particle's first row (STILT-R's rule).
@@ -152,7 +152,7 @@ def _half(width: float, step: float) -> int:
     return int(min(floor(3.0 * width / step), _WIDEST))
 
 
-@compiled
+@compiled(allocates=True)
 def _kernel(width: float, step: float) -> Floats:
     """One side of the smoothing kernel (2 half + 1,): its sum is 1."""
     half = _half(width, step)
@@ -163,7 +163,7 @@ def _kernel(width: float, step: float) -> Floats:
     return side / side.sum()
 
 
-@compiled
+@compiled(allocates=True)
 def _layer(
     rows: Rows, first: int, last: int, widths: Floats, omega: Floats, x: Lines, y: Lines
 ) -> tuple[Shorts, Shorts, Singles]:
@@ -249,7 +249,7 @@ def _stamp(layer: Floats, row: int, column: int, share: Any, along: Floats, acro
             layer[i, j] += part * across[j - column + out]
 
 
-@compiled
+@compiled(allocates=True)
 def _not_zero(layer: Floats, south: int, west: int) -> tuple[Shorts, Shorts, Singles]:
     """Cells of a layer whose influence is not zero in single precision, from south to north, west to east."""
     count = 0
@@ -266,7 +266,7 @@ def _not_zero(layer: Floats, south: int, west: int) -> tuple[Shorts, Shorts, Sin
     return y, x, foot
 
 
-@compiled
+@compiled(allocates=True)
 def difference_of_halves(rows: Rows, omega: Floats, west: float, span: float, south: float, north: float) -> float:
     """The influence inside a grid of particles of even number less that of odd ones, before smoothing."""
     halves = np.zeros(2)
@@ -290,7 +290,7 @@ def kept_rows(kept: Mapping[str, np.ndarray], grid: Grid) -> tuple[Rows, Spread]
     return rows, _spread_of(rows, crosses(grid))
 
 
-@compiled
+@compiled(allocates=True)
 def _spread_of(rows: Rows, turn: bool) -> Spread:
     minutes = len(rows.start) - 1
     spread = Spread(np.zeros(minutes, np.int64), np.zeros(minutes), np.zeros(minutes))
@@ -300,7 +300,7 @@ def _spread_of(rows: Rows, turn: bool) -> Spread:
     return spread
 
 
-@compiled
+@compiled(allocates=True)
 def _by_minute(age: Shorts, minutes: int) -> tuple[Longs, Longs]:
     """The first row of each minute in the order of minutes, and that order; rows of a minute keep theirs."""
     start, order = np.zeros(minutes + 1, np.int64), np.empty(len(age), np.int64)

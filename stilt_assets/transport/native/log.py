@@ -196,7 +196,7 @@ def kept_of(log: Log) -> dict[str, np.ndarray]:
     return kept | {name: log.extra[order, k] for k, name in enumerate(EXTRA)} if log.kept > 1 else kept
 
 
-@compiled
+@compiled(allocates=True)
 def _by_particle(start: Longs, particle: Shorts, count: int) -> tuple[Shorts, Longs]:
     """Ages of rows that come by minute and particle, and their order by hour, particle and minute."""
     age, order = np.empty(len(particle), np.int16), np.empty(len(particle), np.int64)

@@ -23,8 +23,7 @@ from stilt_assets.receptor import Kernel, Receptor
 from stilt_assets.simulation import Flown, Limits, Simulation
 from stilt_assets.transport.native import decoded
 from stilt_assets.transport.native.coverage import covers
-from stilt_assets.transport.native.engine import Met, met_of
-from stilt_assets.transport.native.flight import Course, fly, followed, made_ready
+from stilt_assets.transport.native.flight import Air, Course, air_of, fly, followed, made_ready
 from stilt_assets.transport.native.gridding import gridded, kept_rows
 from stilt_assets.transport.native.log import EXTRA, UNBOUNDED, kept_of
 
@@ -58,7 +57,7 @@ class Native:
         if refused:
             raise SettingsError(f"native does not cover this: {'; '.join(refused)}; set `transport: hysplit`")
         with decoded.prepared(meteorology):
-            made_ready(_met(meteorology))
+            made_ready(_air(meteorology).met)
             yield
 
     def fly(
@@ -73,7 +72,7 @@ class Native:
         limits: Limits,
     ) -> Flown:
         """Follow a receptor's particles back and grid them. TransportError with the pixel's reason."""
-        return fly(Course(_met(meteorology), receptor, simulation), kernel, grid, edges, keep, limits)
+        return fly(Course(_air(meteorology), receptor, simulation), kernel, grid, edges, keep, limits)
 
     def cells_of(
         self,
@@ -89,7 +88,7 @@ class Native:
 
     def run(self, receptor: Receptor, simulation: Simulation, meteorology: Path, limits: Limits) -> pd.DataFrame:
         """Follow a receptor's particles back: a row per particle and minute, with all that `keep: full` keeps."""
-        course = Course(_met(meteorology), receptor, simulation)
+        course = Course(_air(meteorology), receptor, simulation)
         log, _ = followed(course, UNBOUNDED, "full", limits)
         kept = kept_of(log)
         table = {name: kept[name].astype(float) for name in ("particle", "age", "foot", *EXTRA)}
@@ -98,12 +97,12 @@ class Native:
         return pd.DataFrame(table | {"release_height": course.release_heights[kept["particle"] - 1]})
 
 
-def _met(meteorology: Path) -> Met:
+def _air(meteorology: Path) -> Air:
     """The decoded meteorology of a file, opened once by this process while the file stays what it is."""
     facts = meteorology.stat()
     return _opened(meteorology, facts.st_ino, facts.st_size, facts.st_mtime_ns)
 
 
 @lru_cache(maxsize=2)
-def _opened(meteorology: Path, *_: int) -> Met:
-    return met_of(decoded.opened(meteorology))
+def _opened(meteorology: Path, *_: int) -> Air:
+    return air_of(decoded.opened(meteorology))

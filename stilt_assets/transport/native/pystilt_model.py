@@ -31,8 +31,8 @@ from stilt_assets.transport.native import decoded
 from stilt_assets.transport.native.compiled import compiled
 from stilt_assets.transport.native.coverage import covers
 from stilt_assets.transport.native.draws import slab_height
-from stilt_assets.transport.native.engine import Flight, Met, fly_minute, met_of, new_flight, start
-from stilt_assets.transport.native.flight import needs_air_up_to
+from stilt_assets.transport.native.engine import Flight, Met, fly_minute, new_flight, start
+from stilt_assets.transport.native.flight import Air, air_of, needs_air_up_to
 from stilt_assets.transport.native.model import Native
 
 COLUMNS = ("lon", "lat", "zagl", "foot", "pres", "dens", "samt", "mlht", "sigw", "tlgr")
@@ -137,7 +137,7 @@ class NativeModel:
 
 
 @contextmanager
-def _decoded(files: Sequence[Path], config: NativeConfig) -> Iterator[Met]:
+def _decoded(files: Sequence[Path], config: NativeConfig) -> Iterator[Air]:
     """The files as one, decoded; both are gone afterwards."""
     with scratch.folder() as folder:
         whole = folder / "meteorology.arl"
@@ -150,7 +150,7 @@ def _decoded(files: Sequence[Path], config: NativeConfig) -> Iterator[Met]:
             raise SimulationError(f"native does not cover this: {'; '.join(refused)}; {_WAY_OUT}", reason="NOT_COVERED")
         try:
             with decoded.prepared(whole):
-                yield met_of(decoded.opened(whole))
+                yield air_of(decoded.opened(whole))
         except StiltAssetsError as error:
             raise SimulationError(str(error), reason=error.reason) from error
 
@@ -160,15 +160,16 @@ def _still_time(started: float, timeout: float | None) -> None:
         raise TransportError("timeout", f"the receptors before took {timeout} s")
 
 
-def _particles(met: Met, receptor: Receptor, config: NativeConfig) -> pd.DataFrame:
+def _particles(air: Air, receptor: Receptor, config: NativeConfig) -> pd.DataFrame:
     """A row per particle and minute of a receptor. TransportError with the reason."""
     drawn = secrets.randbelow(_SEEDS) if config.seed is None else config.seed
     seed = np.uint64(int(digest(str(receptor.id), str(drawn))[:15], 16))
     places = np.array(_places(receptor, config.numpar, seed))
     release, minutes = round(receptor.time.replace(tzinfo=dt.UTC).timestamp() / 60), -60 * config.n_hours
+    met = air.met
     if not met.first <= release - minutes < release <= met.first + (met.times - 1) * met.spacing:
         raise TransportError("meteorology_ends", "the meteorology does not hold all of its hours")
-    needs_air_up_to(met, float(places[:, 2].max()), release)
+    needs_air_up_to(air, float(places[:, 2].max()), release)
     flight, rows = new_flight(len(places)), np.empty((minutes * len(places), 2 + len(COLUMNS)))
     count = _flown(met, flight, seed, places, release, minutes, rows)
     if not count:

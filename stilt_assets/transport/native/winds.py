@@ -22,7 +22,7 @@ _LEFT, _RIGHT = 1.0, 2.0  # cells from the western and southern, and from the ea
 
 
 class Met(NamedTuple):
-    """Decoded meteorology with its columns in a row: time, then y, then x."""
+    """Decoded meteorology as compiled code reads it, with its columns in a row: time, then y, then x."""
 
     wind: Any  # (column, level, WIND) float32, see `layout`
     pressure: Any  # (column, level, 1) float32, hPa
@@ -37,7 +37,6 @@ class Met(NamedTuple):
     times: int
     first: int  # minutes since 1970
     spacing: int  # minutes
-    reached: Any  # (time,) int8, see `layout`
     projection: tuple[float, float, float, float, float, float]
 
 
