@@ -214,6 +214,7 @@ def close_footprints(desk: Desk) -> Done:
         raise DamagedError(
             f"{len(left)} packs of {desk.record.key} are not whole, the first is {first}: run again", folder
         )
+    desk.store.sweep(desk.folder(made.meteorology))
     outcomes = sorted((row for rows in whole.values() for row in rows), key=lambda row: row["pixel"])
     told = digest(json.dumps([[row["pixel"], row["status"], row["reason"]] for row in outcomes]))
     entry, trust = desk.record.begin(made.recipe), made.trust

@@ -162,14 +162,14 @@ class Store:
         return {entry["name"]: entry["size"] for entry in self._listed(folder) if entry["type"] == "file"}
 
     def size(self, path: str) -> int:
-        """Bytes of a file, or of all files of a folder."""
+        """Bytes of a file, or of all files of a folder but what is not there to stay."""
 
         def measure() -> int:
             try:
                 found = self.fs.find(path, detail=True)  # `du` asks for each file once more
             except FileNotFoundError:
                 return 0
-            return sum(int(each["size"]) for each in found.values())
+            return sum(int(each["size"]) for name, each in found.items() if not disk.is_begun(name.rpartition("/")[2]))
 
         return self._do("measuring", path, measure)
 
@@ -253,6 +253,11 @@ class Store:
                 self.remove(path)
         elif paths:
             self._do("removing", paths[0], lambda: bucket.remove_known(self.fs, paths))
+
+    def sweep(self, folder: str) -> None:
+        """Take away what killed processes left in a folder on a disk."""
+        if self.is_local:
+            disk.sweep(self._here(folder))
 
     # ---- folders and copies
 

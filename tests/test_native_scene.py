@@ -4,8 +4,10 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -13,6 +15,7 @@ import pytest
 from place import BOUNDS, GRID, KEY, Place, contents, leftovers
 
 from stilt_assets.arrays import read_array
+from stilt_assets.scratch import lock_of
 from stilt_assets.shard import make_footprints
 from stilt_assets.stages import make_meteorology, make_pixels
 
@@ -54,6 +57,24 @@ def aside(place: Place) -> list[Path]:
     return list(place.scene.glob("footprints-*/unfinished/pack=*/pixel=*.npz"))
 
 
+def decoded(place: Place) -> list[Path]:
+    return list(place.result("meteorology").glob(".*.decoded-*[!k]"))  # without locks
+
+
+def line_of(stage: str, said: str) -> str:
+    return next(line.rstrip() for line in said.splitlines() if line.startswith(stage))
+
+
+def under_way(place: Place) -> subprocess.Popen[str]:
+    """A run that has made its first pixels."""
+    process = place.start("stilt-assets", "run", KEY)
+    end = time.monotonic() + 200
+    while not aside(place) and process.poll() is None:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    return process
+
+
 def test_a_scene_of_native_ends_as_rows(undisturbed: Place) -> None:
     rows = outcomes(undisturbed)
     assert [(row["pixel"], row["status"], row["attempts"]) for row in rows] == [(k, "ok", 1) for k in range(9)]
@@ -69,17 +90,47 @@ def test_a_scene_of_native_ends_as_rows(undisturbed: Place) -> None:
 def test_a_run_that_is_killed_with_kill_9_and_run_again_by_one_worker_ends_as_if_nothing_had_happened(
     undisturbed: Place, place: Place
 ) -> None:
-    process = place.start("stilt-assets", "run", KEY)
-    end = time.monotonic() + 200
-    while not aside(place) and process.poll() is None:
-        assert time.monotonic() < end
-        time.sleep(0.001)
+    process = under_way(place)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)
-    finished = {path.name: path.stat().st_mtime_ns for path in aside(place)}
-    assert finished
-    place.cli("run", KEY)
+    assert aside(place)
+    assert decoded(place)
+    again = place.cli("run", KEY)
+    assert "as before" in line_of("meteorology", again.stderr)
     assert cells(place) == cells(undisturbed)
+    assert contents(place.result("jacobian")) == contents(undisturbed.result("jacobian"))
+    assert leftovers(place.folder / "store") == []
+
+
+def test_what_a_killed_run_decoded_is_gone_with_the_next_even_if_that_flies_nothing(place: Place) -> None:
+    place.make()
+    left = place.result("meteorology") / ".meteorology.arl.0123456789abcdef.decoded-0123456789ab"
+    for path in (left, lock_of(left)):
+        path.write_bytes(b"of a process that was killed")
+    assert "as before" in line_of("meteorology", place.cli("run", KEY).stderr)
+    assert leftovers(place.folder / "store") == []
+
+
+def test_a_second_run_leaves_the_meteorology_that_the_first_one_flies_in(undisturbed: Place, place: Place) -> None:
+    first = under_way(place)
+    os.killpg(first.pid, signal.SIGSTOP)
+    try:
+        aggregate = place.result("meteorology") / "meteorology.arl"
+        inode = aggregate.stat().st_ino
+        assert decoded(place)
+        second = place.start("stilt-assets", "run", KEY)
+        assert second.stderr is not None
+        too_late = Timer(120, second.kill)
+        too_late.start()
+        told = next((line for line in second.stderr if line.startswith("meteorology")), "nothing")
+        too_late.cancel()
+    finally:
+        os.killpg(first.pid, signal.SIGCONT)
+    assert "as before" in told
+    for process in (first, second):
+        assert process.communicate(timeout=200)[1] is not None
+        assert process.returncode == 0
+    assert aggregate.stat().st_ino == inode
     assert contents(place.result("jacobian")) == contents(undisturbed.result("jacobian"))
 
 

@@ -2,7 +2,8 @@
 Where is the decoded meteorology of an aggregate, and who makes it?
 
 One file beside the aggregate, named by the sha256s of the aggregate and of the sources that decode: one process makes
-it, whole or not at all, while others wait; all map the same memory, which they cannot write.
+it, whole or not at all, while others wait; all map the same memory, which they cannot write. Its name begins with a dot,
+as it is no part of the result that the aggregate is: it is gone with its last user.
 """
 
 import fcntl
@@ -60,7 +61,7 @@ def opened(aggregate: Path) -> Decoded:
 def _place(aggregate: Path) -> Path:
     with aggregate.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    return aggregate.with_name(f"{aggregate.name}.{digest}.decoded-{_digest_of_sources()}")
+    return aggregate.with_name(f".{aggregate.name}.{digest}.decoded-{_digest_of_sources()}")
 
 
 @cache
