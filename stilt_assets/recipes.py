@@ -27,7 +27,7 @@ from stilt_assets.settings import GridTargetSettings, Settings, TargetSettings, 
 from stilt_assets.simulation import FusedTransport, Limits, Simulation
 from stilt_assets.store import Store
 from stilt_assets.transport import reference_of, transport_named
-from stilt_assets.transport.auto import AUTO, REFERENCE, Choice, choose
+from stilt_assets.transport.auto import AUTO, NATIVE, REFERENCE, Choice, choose
 from stilt_assets.worth import points_of, worth_of
 
 version = cache(metadata.version)  # which reads a package's files each time
@@ -231,7 +231,7 @@ def particles_and_mover(desk: Desk, pixels: Recipe, meteorology: Recipe) -> tupl
 
     Particles that the guard did not believe are `hysplit`'s instead, if the settings want that.
     """
-    choice = chosen_transport(desk, meteorology)
+    choice = _chosen(desk, pixels, meteorology)
     recipe = _particles_of(desk, pixels, meteorology, choice.transport)
     doubt = desk.record.distrusted.get(particles_id(recipe))
     if doubt is None or not desk.runs_again_in_doubt:
@@ -240,11 +240,16 @@ def particles_and_mover(desk: Desk, pixels: Recipe, meteorology: Recipe) -> tupl
     return _particles_of(desk, pixels, meteorology, instead.transport), instead
 
 
-def chosen_transport(desk: Desk, meteorology: Recipe) -> Choice:
+def _chosen(desk: Desk, pixels: Recipe, meteorology: Recipe) -> Choice:
     """The model that moves the scene's particles, `auto` looked up, and why."""
     if desk.simulation.transport != AUTO:
         return Choice(desk.simulation.transport, "")
-    with desk.store.local(desk.store.file(desk.folder(meteorology), aggregate.NAME)) as file:
+    path = desk.store.file(desk.folder(meteorology), aggregate.NAME)
+    if not desk.store.exists(path):  # no reason to run what has run
+        known = desk.record.results
+        ran = (name for name in (NATIVE, REFERENCE) if _particles_of(desk, pixels, meteorology, name).name in known)
+        return Choice(next(ran, REFERENCE), "its meteorology is not in the store any more")
+    with desk.store.local(path) as file:
         return choose(file, desk.simulation)
 
 

@@ -127,6 +127,10 @@ class FusedTransport(Transport, Protocol):
         """Make ready what all workers share, and hold it for the block. SettingsError if the model refuses either."""
         ...
 
+    def load(self, meteorology: Path) -> None:
+        """Open what is shared in this process, and load what the model needs, before its memory is limited."""
+        ...
+
     def fly(
         self,
         receptor: Receptor,

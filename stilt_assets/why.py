@@ -76,9 +76,9 @@ def _compared(desk: Desk, recipe: Recipe, unseen: Sequence[str]) -> Verdict:
     if name != recipe.name:
         differs = recipe.differences(desk.record.results[name]["made_from"])
         return Verdict(recipe.stage, name, "stale", [*differs, *unseen])
-    if recipe.stage == "pixels" and not desk.store.exists(desk.folder(recipe)):
+    if recipe.stage in _WHOLE and not desk.store.exists(desk.folder(recipe)):
         gone = f"its folder is not in the store any more; put it back, or run makes it anew: {desk.folder(recipe)}"
-        return Verdict(recipe.stage, name, "stale", [gone])
+        return Verdict(recipe.stage, name, "stale", [gone, *unseen])
     return Verdict(recipe.stage, name, "current", unseen)
 
 
@@ -102,6 +102,8 @@ def _out_of_reach(desk: Desk, pixels: Recipe, error: MeteorologyError) -> Verdic
     differs = Recipe("meteorology", now | {"widened": old["widened"]}).differences(old)
     return Verdict("meteorology", name, "stale", [*differs, told])
 
+
+_WHOLE = ("pixels", "meteorology", "jacobian")  # made at once: without their folder they are not there
 
 _NEEDS = {
     "pixels": (),

@@ -17,6 +17,8 @@ from multiprocessing import forkserver, resource_tracker
 from stilt_assets import scratch
 from stilt_assets.errors import UsageError
 from stilt_assets.pixel import Job, Workplace, run_pixel
+from stilt_assets.simulation import FusedTransport
+from stilt_assets.transport import transport_named
 
 _FOR_THE_MAIN_PROCESS = (signal.SIGINT, signal.SIGTERM)
 
@@ -70,6 +72,9 @@ def _begin(work: Workplace) -> None:
     for number in _FOR_THE_MAIN_PROCESS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_main_process, daemon=True).start()
+    transport = transport_named(work.simulation.transport)
+    if isinstance(transport, FusedTransport):
+        transport.load(work.meteorology)
 
 
 def _end_with_the_main_process() -> None:

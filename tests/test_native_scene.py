@@ -134,6 +134,27 @@ def test_a_second_run_leaves_the_meteorology_that_the_first_one_flies_in(undistu
     assert contents(place.result("jacobian")) == contents(undisturbed.result("jacobian"))
 
 
+def test_memory_is_limited_when_the_model_is_loaded(place: Place, undisturbed: Place) -> None:
+    place.change(packs__memory=512)
+    place.cli("run", KEY)
+    assert {row["attempts"] for row in outcomes(place)} == {1}
+    assert cells(place) == cells(undisturbed)
+
+
+def test_without_its_meteorology_the_choice_of_auto_stands_as_it_was(
+    undisturbed: Place, tmp_path: Path, shared: Path
+) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(undisturbed.folder, again)
+    place = native_place(again, shared, simulation__transport="auto")
+    shutil.rmtree(place.result("meteorology"))
+    assert "meteorology stale" in place.cli("why", KEY).stdout
+    place.cli("preview", KEY)
+    place.cli("export", KEY, "--pixel", "2", "--to", str(tmp_path / "footprint.nc"))
+    assert place.make() == ["meteorology"]
+    assert place.cli("why", KEY).stdout.count(" current ") == 5
+
+
 def test_a_new_grid_is_made_from_kept_particles_without_a_flight(
     undisturbed: Place, place: Place, tmp_path: Path, shared: Path
 ) -> None:

@@ -303,16 +303,17 @@ def test_why_tells_what_it_can_of_meteorology_whose_folder_is_gone(undisturbed: 
     assert last.endswith("put the files there or name another meteorology.source")
 
 
-def test_why_says_that_pixels_are_gone_and_run_makes_them_anew(place: Place) -> None:
+def test_why_says_that_a_folder_is_gone_and_run_makes_it_anew(place: Place) -> None:
     place.make()
     before = contents(place.result("jacobian"))
-    shutil.rmtree(place.result("pixels"))
-    said = place.cli("why", KEY).stdout
-    assert "its folder is not in the store any more; put it back, or run makes it anew" in said.splitlines()[1]
-    assert (said.count(" stale "), said.count("pixels must be made first")) == (5, 4)
-    assert place.make() == ["pixels"]
-    assert place.cli("why", KEY).stdout.count(" current ") == 5
-    assert contents(place.result("jacobian")) == before
+    for stage, depend in (("pixels", 4), ("meteorology", 3), ("jacobian", 0)):
+        shutil.rmtree(place.result(stage))
+        said = place.cli("why", KEY).stdout
+        assert re.search(rf"^{stage} +stale .*\n +its folder is not in the store any more; put it back", said, re.M)
+        assert (said.count(" stale "), said.count(f"{stage} must be made first")) == (1 + depend, depend)
+        assert place.make() == [stage]
+        assert place.cli("why", KEY).stdout.count(" current ") == 5
+        assert contents(place.result("jacobian")) == before
 
 
 def test_why_says_that_meteorology_without_files_cannot_be_made_yet(place: Place) -> None:

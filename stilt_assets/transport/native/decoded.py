@@ -2,8 +2,8 @@
 Where is the decoded meteorology of an aggregate, and who makes it?
 
 One file beside the aggregate, named by the sha256s of the aggregate and of the sources that decode: one process makes
-it, whole or not at all, while others wait; all map the same memory, which they cannot write. Its name begins with a dot,
-as it is no part of the result that the aggregate is: it is gone with its last user.
+it, whole or not at all, while others wait; all map the same memory, which they cannot write. Its name begins with a
+dot, as it is no part of the result that the aggregate is: it is gone with its last user.
 """
 
 import fcntl

@@ -21,7 +21,7 @@ from stilt_assets.simulation import Flown, Limits, Simulation, seed_of
 from stilt_assets.transport.native.compiled import compiled
 from stilt_assets.transport.native.draws import slab_height
 from stilt_assets.transport.native.engine import Flight, Met, fly_minute, met_of, new_flight, start
-from stilt_assets.transport.native.gridding import Floats, crosses, gridded
+from stilt_assets.transport.native.gridding import Floats, crosses, gridded, kept_rows
 from stilt_assets.transport.native.layout import HEIGHTS, LID, Bytes, Decoded
 from stilt_assets.transport.native.log import (
     UNBOUNDED,
@@ -95,11 +95,12 @@ def fly(course: Course, kernel: Kernel, grid: Grid, edges: Edges, keep: str, lim
 
 def made_ready(met: Met) -> None:
     """Compile what flies and grids, or load it as it was kept, so that no pixel's time is spent on it."""
-    nobody = new_flight(0)
-    log = new_log(np.zeros(0), 1, "endpoints", turn=False)
+    nobody, grid = new_flight(0), Grid(0.0, 0.0, 1.0, 1.0, 1.0)
+    log = new_log(np.zeros(0), 1, "core", turn=False)
     start_all(met, nobody, np.uint64(0), (0.0, 0.0, 0.0, 0.0), 0)
     _fly_on(met, nobody, np.uint64(0), 0, 1, 1, UNBOUNDED, log)
-    gridded(rows_of(log), log.spread, np.zeros(0), Grid(0.0, 0.0, 1.0, 1.0, 1.0), 0)
+    gridded(rows_of(log), log.spread, np.zeros(0), grid, 0)
+    gridded(*kept_rows(kept_of(log), grid), np.zeros(0), grid, 0)
 
 
 def followed(

@@ -57,8 +57,12 @@ class Native:
         if refused:
             raise SettingsError(f"native does not cover this: {'; '.join(refused)}; set `transport: hysplit`")
         with decoded.prepared(meteorology):
-            made_ready(_air(meteorology).met)
+            self.load(meteorology)
             yield
+
+    def load(self, meteorology: Path) -> None:
+        """Map decoded meteorology, and compile what reads it or load its machine code."""
+        made_ready(_air(meteorology).met)
 
     def fly(
         self,
