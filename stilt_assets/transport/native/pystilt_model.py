@@ -2,7 +2,8 @@
 How does a PYSTILT project get its particles from `native`?
 
 A batched transport model as PYSTILT knows them: many receptors in one call, over meteorology that PYSTILT finds and
-that is decoded once. PYSTILT itself adds release heights and the near-field correction, and makes footprints.
+that is decoded once for those whose hours overlap. PYSTILT itself adds release heights and the near-field correction,
+and makes footprints.
 """
 
 import datetime as dt
@@ -12,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 from stilt.exceptions import SimulationError
 from stilt.receptors import ColumnReceptor, MultiPointReceptor, PointReceptor, Receptor
 from stilt.transport import ModelRun, TransportConfig
@@ -34,38 +35,39 @@ from stilt_assets.transport.native.draws import slab_height
 from stilt_assets.transport.native.engine import Flight, Met, fly_minute, new_flight, start
 from stilt_assets.transport.native.flight import Air, air_of, needs_air_up_to
 from stilt_assets.transport.native.model import Native
+from stilt_assets.transport.native.pystilt_refusal import NOT_COVERED, WAY_OUT, Refusal, refusal, told_apart
 
 COLUMNS = ("lon", "lat", "zagl", "foot", "pres", "dens", "samt", "mlht", "sigw", "tlgr")
-_WAY_OUT = "set `model: hysplit`"
 _SEEDS = 2**63
+_MOST_SHARED = 3  # times the files of one receptor that are decoded at once: years of receptors may overlap
 Places = list[tuple[float, float, float]]  # longitude and latitude, degrees, and m above ground, of each particle
 
 
-class NativeConfig(TransportConfig):
+_OF_EVERY_MODEL = {*TransportConfig.model_fields, "numpar"}
+_OF_HYSPLIT = {name: field for name, field in HysplitConfig.model_fields.items() if name not in _OF_EVERY_MODEL}
+# PYSTILT hands a model the settings only that its config declares. Of any type: a wrong one is told by name as well.
+_NAMED: dict[str, Any] = {
+    name: (Any, Field(field.get_default(call_default_factory=True), description=field.description))
+    for name, field in _OF_HYSPLIT.items()
+}
+_Named = create_model("_Named", __base__=TransportConfig, **_NAMED)
+
+
+class NativeConfig(_Named):
     """What may be chosen of `native`; HYSPLIT's other settings may be named if they are what `native` does."""
+
+    UNRECORDED = frozenset(_OF_HYSPLIT)
 
     numpar: int = Field(200, ge=1, le=30_000, description="particles released per simulation")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_what_is_not_covered(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        kept = {}
-        for name, value in given.items():
-            known = HysplitConfig.model_fields.get(name)
-            if name in cls.model_fields or known is None:
-                kept[name] = value
-            elif value != known.get_default(call_default_factory=True):
-                raise ValueError(f"native does not cover {name}: {value}; {_WAY_OUT}")
-        return kept
-
     @model_validator(mode="after")
-    def _goes_back_from_half_the_mixed_layer(self) -> Self:
+    def _does_what_is_named(self) -> Self:
         if self.n_hours >= 0:
-            raise ValueError(f"native goes back in time only, n_hours is {self.n_hours}; {_WAY_OUT}")
-        if self.veght != HysplitConfig.model_fields["veght"].default:
-            raise ValueError(f"native does not cover veght: {self.veght:g}; {_WAY_OUT}")
+            raise ValueError(f"native goes back in time only, n_hours is {self.n_hours}; {WAY_OUT}")
+        for name in ("veght", *_OF_HYSPLIT):
+            value = getattr(self, name)
+            if value != HysplitConfig.model_fields[name].get_default(call_default_factory=True):
+                raise ValueError(f"native does not cover {name}: {value}; {WAY_OUT}")
         return self
 
 
@@ -88,8 +90,13 @@ class NativeModel:
         return
 
     def check_met(self, met: MetConfig, receptors: pd.DataFrame, n_hours: int) -> pd.DataFrame:
-        """What would stop its runs, found before any: as for HYSPLIT, which reads the same files."""
-        return MetFiles("met", met).check_receptors(receptors, n_hours)
+        """What would stop its runs, found before any: as for HYSPLIT, which reads the same files, and heights."""
+        found = [MetFiles("met", met).check_receptors(receptors, n_hours)]
+        if "altitude_ref" in receptors:
+            kinds = dict(zip(receptors["receptor"], receptors["altitude_ref"], strict=True))
+            others = [("heights", each, _other_heights(kind)) for each, kind in kinds.items() if kind != "agl"]
+            found.append(pd.DataFrame(others, columns=found[0].columns))
+        return pd.concat([table for table in found if len(table)] or found[:1], ignore_index=True)
 
     def run(
         self,
@@ -97,13 +104,13 @@ class NativeModel:
         config: NativeConfig,
         met: MetConfig,
         window: tuple[dt.datetime, dt.datetime],
-        workdir: Path | None = None,
+        workdir: Path | None = None,  # noqa: ARG002  PYSTILT's signature
         timeout: int | None = None,
     ) -> ModelRun:
         """Particles of one receptor. SimulationError with the reason."""
-        run = self.run_many([receptor], config, met, [window], workdir, timeout)
-        if run.particles.empty:
-            raise SimulationError(run.log.strip(), reason=run.log.partition(" ")[0].rstrip(":"), log=run.log)
+        run, refused = _run([receptor], config, met, [window], timeout)
+        for why in refused.values():
+            raise why
         return ModelRun(run.particles.drop(columns="receptor"), run.log, run.met_files)
 
     def run_many(
@@ -118,22 +125,102 @@ class NativeModel:
         """
         Particles of many receptors in one table, whose column `receptor` holds their ids.
 
-        A receptor without rows failed; the log has a line for it. SimulationError if `native` refuses the meteorology.
+        A receptor without rows failed. PYSTILT records its own reason, and no other receptor hears of it.
         """
-        given = MetFiles("met", met)
-        window = min(start for start, _ in windows), max(end for _, end in windows)
-        sources = given.files_for(window, hour_after=True)
-        readable = given.readable(sources)
-        given.check(readable, window, hour_after=True)
-        started, tables, log = monotonic(), [_table(np.zeros((0, 2 + len(COLUMNS))), "")], ""
-        with _decoded(readable, config) as air:
-            for receptor in receptors:
-                try:
-                    _still_time(started, timeout)
-                    tables.append(_particles(air, receptor, config))
-                except TransportError as error:
-                    log += f"{error.reason}: {receptor.id}: {error}\n"
-        return ModelRun(pd.concat(tables, ignore_index=True), log, sources)
+        run, refused = _run(receptors, config, met, windows, timeout)
+        return ModelRun(told_apart(run.particles, refused), run.log, run.met_files)
+
+
+class _Share(NamedTuple):
+    """Receptors that share one decoded meteorology, its files by name, and the names that each needs."""
+
+    receptors: list[Receptor]
+    files: dict[str, Path]
+    needs: list[frozenset[str]]
+
+    def parts(self) -> list["_Share"]:
+        """The same receptors, with those only that need the very same files."""
+        return [
+            _Share(
+                [receptor for receptor, names in zip(self.receptors, self.needs, strict=True) if names == needed],
+                {name: self.files[name] for name in needed},
+                [names for names in self.needs if names == needed],
+            )
+            for needed in dict.fromkeys(self.needs)
+        ]
+
+
+def _run(
+    receptors: list[Receptor],
+    config: NativeConfig,
+    met: MetConfig,
+    windows: list[tuple[dt.datetime, dt.datetime]],
+    timeout: int | None,
+) -> tuple[ModelRun, dict[str, Refusal]]:
+    """Particles of all receptors that have some, and why the others have none, by their ids."""
+    started, tables = monotonic(), [_table(np.zeros((0, 2 + len(COLUMNS))), "")]
+    refused, sources = dict[str, Refusal](), dict[Path, None]()
+    shares = _shares(receptors, windows, MetFiles("met", met), refused, sources)
+    while shares:
+        share, failed = shares.pop(0), dict[str, Refusal]()
+        with _refusing(share.receptors, failed):
+            _still_time(started, timeout)
+            with _decoded([share.files[name] for name in sorted(share.files)], config) as air:
+                for receptor in share.receptors:
+                    with _refusing([receptor], refused):
+                        _still_time(started, timeout)
+                        tables.append(_particles(air, receptor, config))
+        if failed and len(parts := share.parts()) > 1:  # a file that one of them needs costs the others nothing
+            shares = parts + shares
+        else:
+            refused |= failed
+    log = f"native flew {len(tables) - 1} of {len(receptors)} receptors over {len(sources)} files\n"
+    return ModelRun(pd.concat(tables, ignore_index=True), log, list(sources)), refused
+
+
+def _shares(
+    receptors: list[Receptor],
+    windows: list[tuple[dt.datetime, dt.datetime]],
+    met: MetFiles,
+    refused: dict[str, Refusal],
+    sources: dict[Path, None],
+) -> list[_Share]:
+    """
+    Receptors, oldest first, by the meteorology that they share: a file at least, and not too many in all.
+
+    What a receptor lacks goes to `refused`, by its id; the files of the others to `sources`.
+    """
+    shares = list[_Share]()
+    for window, receptor in sorted(zip(windows, receptors, strict=True), key=lambda pair: pair[0]):
+        with _refusing([receptor], refused):
+            if receptor.altitude_ref != "agl":
+                raise SimulationError(_other_heights(receptor.altitude_ref), NOT_COVERED)
+            found = met.files_for(window, hour_after=True)
+            readable = met.readable(found)
+            met.check(readable, window, hour_after=True)
+            sources |= dict.fromkeys(found)
+            files = {path.name: path for path in readable}
+            last = shares[-1] if shares else _Share([], {}, [])
+            if files.keys() & last.files.keys() and len(files | last.files) <= _MOST_SHARED * len(files):
+                last.receptors.append(receptor)
+                last.files.update(files)
+                last.needs.append(frozenset(files))
+            else:
+                shares.append(_Share([receptor], dict(files), [frozenset(files)]))
+    return shares
+
+
+@contextmanager
+def _refusing(receptors: Sequence[Receptor], refused: dict[str, Refusal]) -> Iterator[None]:
+    """A block whose expected failure costs these receptors and is told to them."""
+    try:
+        yield
+    except (SimulationError, TransportError) as error:
+        refused.update({str(receptor.id): refusal(error) for receptor in receptors})
+
+
+def _other_heights(kind: str) -> str:
+    return f"native knows heights above ground (agl) only, this one's are {kind}; {WAY_OUT}"
 
 
 @contextmanager
@@ -147,7 +234,7 @@ def _decoded(files: Sequence[Path], config: NativeConfig) -> Iterator[Air]:
                     shutil.copyfileobj(file, out)
         refused = covers(whole, Simulation("native", -config.n_hours, config.numpar, 0))
         if refused:
-            raise SimulationError(f"native does not cover this: {'; '.join(refused)}; {_WAY_OUT}", reason="NOT_COVERED")
+            raise SimulationError(f"native does not cover this: {'; '.join(refused)}; {WAY_OUT}", reason=NOT_COVERED)
         try:
             with decoded.prepared(whole):
                 yield air_of(decoded.opened(whole))
@@ -161,7 +248,7 @@ def _still_time(started: float, timeout: float | None) -> None:
 
 
 def _particles(air: Air, receptor: Receptor, config: NativeConfig) -> pd.DataFrame:
-    """A row per particle and minute of a receptor. TransportError with the reason."""
+    """A row per particle and minute of a receptor. TransportError or SimulationError with the reason."""
     drawn = secrets.randbelow(_SEEDS) if config.seed is None else config.seed
     seed = np.uint64(int(digest(str(receptor.id), str(drawn))[:15], 16))
     places = np.array(_places(receptor, config.numpar, seed))
@@ -173,7 +260,8 @@ def _particles(air: Air, receptor: Receptor, config: NativeConfig) -> pd.DataFra
     flight, rows = new_flight(len(places)), np.empty((minutes * len(places), 2 + len(COLUMNS)))
     count = _flown(met, flight, seed, places, release, minutes, rows)
     if not count:
-        raise TransportError("outside_meteorology", f"it lies outside the meteorology's {met.nx}x{met.ny} cells")
+        cells = f"the meteorology's {met.nx}x{met.ny} cells"
+        raise TransportError("outside_meteorology", f"it lies outside {cells}; take files of a larger region")
     return _table(rows[:count], str(receptor.id))
 
 
@@ -184,8 +272,6 @@ def _table(rows: np.ndarray, receptor: str) -> pd.DataFrame:
 
 def _places(receptor: Receptor, particles: int, seed: np.uint64) -> Places:
     """Where each particle starts; those of several points one point after the other, as `hycs_std` releases them."""
-    if receptor.altitude_ref != "agl":
-        raise TransportError("usage", f"native knows heights above ground only, this one is {receptor.altitude_ref}")
     match receptor:
         case ColumnReceptor():
             lon, lat, bottom, top = receptor.longitude, receptor.latitude, receptor.bottom, receptor.top
@@ -196,7 +282,7 @@ def _places(receptor: Receptor, particles: int, seed: np.uint64) -> Places:
             points = list(zip(receptor.longitudes, receptor.latitudes, receptor.altitudes, strict=True))
             each = particles // len(points) + (len(points) > 1)
             return [point for point in points for _ in range(each)]
-    raise TransportError("usage", f"native does not cover receptors of kind {receptor.kind}")
+    raise SimulationError(f"native does not cover receptors of kind {receptor.kind}; {WAY_OUT}", NOT_COVERED)
 
 
 @compiled
