@@ -93,29 +93,36 @@ def test_a_receptor_without_meteorology_fails_alone(tmp_path: Path, met: dict[st
     project = project_of(tmp_path, met, POINT, lacking)
     status = project.run().set_index("receptor")
     assert status["state"].to_dict() == {str(POINT.id): "complete", str(lacking.id): "failed"}
-    assert status.loc[str(lacking.id), "reason"] == "MET_COVERAGE"
-    assert (
-        f"The run covers {lacking.time - pd.Timedelta(hours=1):%Y-%m-%d %H:%M}"
-        in status.loc[str(lacking.id), "message"]
-    )
+    (told,) = re.findall(rf"^{lacking.id} has no particles: (.*)$", log_of(project, POINT), re.M)
+    assert f"The run covers {lacking.time - pd.Timedelta(hours=1):%Y-%m-%d %H:%M}" in told
+    assert told.endswith("(MET_COVERAGE)")
     pd.testing.assert_frame_equal(
         project.particles()[["lon", "lat", "zagl", "foot_no_hnf_dilution"]],
         particles(met, POINT)[["lon", "lat", "zagl", "foot"]].rename(columns={"foot": "foot_no_hnf_dilution"}),
     )
 
 
-def test_each_receptor_that_failed_has_its_own_reason_and_log(tmp_path: Path, met: dict[str, Any]) -> None:
+def log_of(project: Any, receptor: Any) -> str:
+    return project.simulation(str(receptor.id), "hrrr").log
+
+
+def test_of_each_receptor_that_failed_the_log_says_why(tmp_path: Path, met: dict[str, Any]) -> None:
     project = project_of(tmp_path, met, POINT, HIGH, ABOVE_THE_SEA, OUTSIDE)
     status = project.run().set_index("receptor")
-    reasons = ("above_meteorology", "NOT_COVERED", "outside_meteorology")
-    for receptor, reason in zip((HIGH, ABOVE_THE_SEA, OUTSIDE), reasons, strict=True):
-        record = status.loc[str(receptor.id)]
-        assert (record["state"], record["reason"]) == ("failed", reason)
-        assert project.simulation(str(receptor.id), "hrrr").log == f"{reason}: {record['message']}\n"
-    assert "lower the receptor" in status.loc[str(HIGH.id), "message"]
-    assert "set `model: hysplit`" in status.loc[str(ABOVE_THE_SEA.id), "message"]
+    assert status["state"].drop(str(POINT.id)).to_list() == ["failed"] * 3
     assert status.loc[str(POINT.id), "state"] == "complete"
-    assert project.simulation(str(POINT.id), "hrrr").log == "native flew 1 of 4 receptors over 1 files\n"
+    flown, *lines = log_of(project, POINT).splitlines()
+    assert flown == "native flew 1 of 4 receptors over 1 files"
+    told = {line.split(" has no particles: ")[0]: line for line in lines}
+    assert set(told) == {str(receptor.id) for receptor in (HIGH, ABOVE_THE_SEA, OUTSIDE)}
+    assert re.search(r"lower the receptor \(above_meteorology\)$", told[str(HIGH.id)])
+    assert told[str(ABOVE_THE_SEA.id)].endswith("set `model: hysplit` (NOT_COVERED)")
+    assert told[str(OUTSIDE.id)].endswith("(outside_meteorology)")
+
+
+def test_of_a_call_in_which_all_fail_the_status_has_the_reason(tmp_path: Path, met: dict[str, Any]) -> None:
+    status = project_of(tmp_path, met, HIGH).run()
+    assert status["reason"].to_list() == ["above_meteorology"]
 
 
 def test_heights_above_the_sea_are_found_before_a_run(tmp_path: Path, met: dict[str, Any]) -> None:
@@ -162,7 +169,7 @@ def test_a_file_that_one_receptor_needs_costs_no_other(met: dict[str, Any], monk
     runs = run_model_many(NAME, receptors, settings(), NativeModel.met_config_class(**met))
     failed = runs.pop(str(between.id))
     assert isinstance(failed, SimulationError)
-    assert failed.reason == "NOT_COVERED"
+    assert "does not cover this (NOT_COVERED)" in failed.log
     assert [len(run.particles) for run in runs.values()] == [60 * 60] * 3
 
 

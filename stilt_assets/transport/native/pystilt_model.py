@@ -35,8 +35,8 @@ from stilt_assets.transport.native.draws import slab_height
 from stilt_assets.transport.native.engine import Flight, Met, fly_minute, new_flight, start
 from stilt_assets.transport.native.flight import Air, air_of, needs_air_up_to
 from stilt_assets.transport.native.model import Native
-from stilt_assets.transport.native.pystilt_refusal import NOT_COVERED, WAY_OUT, Refusal, refusal, told_apart
 
+WAY_OUT, NOT_COVERED = "set `model: hysplit`", "NOT_COVERED"
 COLUMNS = ("lon", "lat", "zagl", "foot", "pres", "dens", "samt", "mlht", "sigw", "tlgr")
 _SEEDS = 2**63
 _MOST_SHARED = 3  # times the files of one receptor that are decoded at once: years of receptors may overlap
@@ -104,13 +104,11 @@ class NativeModel:
         config: NativeConfig,
         met: MetConfig,
         window: tuple[dt.datetime, dt.datetime],
-        workdir: Path | None = None,  # noqa: ARG002  PYSTILT's signature
+        workdir: Path | None = None,
         timeout: int | None = None,
     ) -> ModelRun:
         """Particles of one receptor. SimulationError with the reason."""
-        run, refused = _run([receptor], config, met, [window], timeout)
-        for why in refused.values():
-            raise why
+        run = self.run_many([receptor], config, met, [window], workdir, timeout)
         return ModelRun(run.particles.drop(columns="receptor"), run.log, run.met_files)
 
     def run_many(
@@ -125,10 +123,13 @@ class NativeModel:
         """
         Particles of many receptors in one table, whose column `receptor` holds their ids.
 
-        A receptor without rows failed. PYSTILT records its own reason, and no other receptor hears of it.
+        A receptor without rows failed, and the log says why; of a call without any row SimulationError does.
         """
         run, refused = _run(receptors, config, met, windows, timeout)
-        return ModelRun(told_apart(run.particles, refused), run.log, run.met_files)
+        if len(refused) == len(receptors):
+            first = next(iter(refused.values()))
+            raise SimulationError(str(first), first.reason, run.log)
+        return run
 
 
 class _Share(NamedTuple):
@@ -156,13 +157,13 @@ def _run(
     met: MetConfig,
     windows: list[tuple[dt.datetime, dt.datetime]],
     timeout: int | None,
-) -> tuple[ModelRun, dict[str, Refusal]]:
+) -> tuple[ModelRun, dict[str, SimulationError]]:
     """Particles of all receptors that have some, and why the others have none, by their ids."""
     started, tables = monotonic(), [_table(np.zeros((0, 2 + len(COLUMNS))), "")]
-    refused, sources = dict[str, Refusal](), dict[Path, None]()
+    refused, sources = dict[str, SimulationError](), dict[Path, None]()
     shares = _shares(receptors, windows, MetFiles("met", met), refused, sources)
     while shares:
-        share, failed = shares.pop(0), dict[str, Refusal]()
+        share, failed = shares.pop(0), dict[str, SimulationError]()
         with _refusing(share.receptors, failed):
             _still_time(started, timeout)
             with _decoded([share.files[name] for name in sorted(share.files)], config) as air:
@@ -174,15 +175,16 @@ def _run(
             shares = parts + shares
         else:
             refused |= failed
-    log = f"native flew {len(tables) - 1} of {len(receptors)} receptors over {len(sources)} files\n"
-    return ModelRun(pd.concat(tables, ignore_index=True), log, list(sources)), refused
+    log = [f"native flew {len(tables) - 1} of {len(receptors)} receptors over {len(sources)} files"]
+    log += [f"{receptor} has no particles: {why} ({why.reason})" for receptor, why in refused.items()]
+    return ModelRun(pd.concat(tables, ignore_index=True), "\n".join((*log, "")), list(sources)), refused
 
 
 def _shares(
     receptors: list[Receptor],
     windows: list[tuple[dt.datetime, dt.datetime]],
     met: MetFiles,
-    refused: dict[str, Refusal],
+    refused: dict[str, SimulationError],
     sources: dict[Path, None],
 ) -> list[_Share]:
     """
@@ -211,12 +213,13 @@ def _shares(
 
 
 @contextmanager
-def _refusing(receptors: Sequence[Receptor], refused: dict[str, Refusal]) -> Iterator[None]:
+def _refusing(receptors: Sequence[Receptor], refused: dict[str, SimulationError]) -> Iterator[None]:
     """A block whose expected failure costs these receptors and is told to them."""
     try:
         yield
     except (SimulationError, TransportError) as error:
-        refused.update({str(receptor.id): refusal(error) for receptor in receptors})
+        told = str(error).replace("lower `simulation.top`", "lower the receptor")  # no setting of PYSTILT's
+        refused.update({str(receptor.id): SimulationError(told, error.reason) for receptor in receptors})
 
 
 def _other_heights(kind: str) -> str:
