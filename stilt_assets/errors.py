@@ -114,7 +114,7 @@ class TransportError(StiltAssetsError):
 
 
 class CannotExecuteError(StiltAssetsError):
-    """A program that the work needs does not start on this machine."""
+    """A program or card that the work needs does not start on this machine."""
 
     reason = "cannot_execute"
 

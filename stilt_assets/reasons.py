@@ -73,7 +73,12 @@ _THE_TABLE = (
     Reason("workers_killed", True, Remedy.repeat, "worker after worker was killed", "add memory", "operator"),
     Reason("busy", True, Remedy.repeat, "another process works on the same packs", "wait for it", "operator"),
     Reason("stopped", True, Remedy.go_on, "somebody asked for a stop", "run again", "operator"),
-    _stop("cannot_execute", "`hycs_std` does not start on this machine", "use x86-64 Linux; install again", "operator"),
+    _stop(
+        "cannot_execute",
+        "`hycs_std`, or a card that is asked for, does not start on this machine",
+        "use x86-64 Linux; install again; without a card take `device: cpu`",
+        "operator",
+    ),
     _stop("over_budget", "the work needs more than the settings allow it", "raise the setting that is named"),
     _stop("over_limits", "the run would cost more than `limits` allow", "see `stilt-assets preview`; raise the limit"),
     # ---- the cluster

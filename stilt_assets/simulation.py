@@ -81,6 +81,7 @@ class Limits:
         return self
 
 
+@runtime_checkable
 class Transport(Protocol):
     """A model that moves particles."""
 

@@ -120,3 +120,11 @@ def test_only_the_rerun_of_a_wrong_scene_may_be_chosen_by_word(tmp_path: Path, s
     place = Place(tmp_path, shared, simulation__guard={"on_failure": "ignore"})
     with pytest.raises(SettingsError, match=r"simulation\.guard\.on_failure"):
         load_settings(str(place.config))
+
+
+@pytest.mark.parametrize(
+    "name", ["nativ", "stilt_assets.transport.native:NativeModel", "stilt_assets.scene:Scene", "pathlib:Path"]
+)
+def test_what_is_no_transport_model_is_told_in_one_line(name: str) -> None:
+    with pytest.raises(SettingsError, match=rf"^no transport model '{name}' \(.*\); known: hysplit, native$"):
+        transport_named(name)

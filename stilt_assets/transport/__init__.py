@@ -18,9 +18,12 @@ TRANSPORTS = {
 def transport_named(name: str) -> Transport:
     """The transport model of that name; SettingsError if there is none."""
     try:
-        return pkgutil.resolve_name(TRANSPORTS.get(name, name))()
-    except (ImportError, AttributeError, ValueError) as error:
+        model = pkgutil.resolve_name(TRANSPORTS.get(name, name))()
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise SettingsError(f"no transport model '{name}' ({error}); known: {', '.join(TRANSPORTS)}") from error
+    if not isinstance(model, Transport):
+        raise SettingsError(f"no transport model '{name}' (it has not what one needs); known: {', '.join(TRANSPORTS)}")
+    return model
 
 
 def reference_of(name: str) -> str | None:
