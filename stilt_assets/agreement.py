@@ -39,6 +39,17 @@ class Judgement:
     agrees: bool
     line: str
     numbers: Mapping[str, float | int]
+    asked: bool = True  # False if there was nothing to compare, so that nobody knows whether they agree
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether the models were compared and differ."""
+        return self.asked and not self.agrees
+
+
+def pixels_that(count: int, do: str = "") -> str:
+    """So many pixels and what they do, in words."""
+    return f"{count} pixel{'' if count == 1 else 's'}" + (f" {do}{'s' if count == 1 else ''}" if do else "")
 
 
 def variance_of_sum(values: np.ndarray) -> np.ndarray:
@@ -109,7 +120,7 @@ def _wrong(numbers: Mapping[str, Any], tests: int) -> list[str]:
 
 def _all_is_well(numbers: Mapping[str, Any]) -> str:
     change = numbers["foot_ours"] / numbers["foot_theirs"] - 1 if numbers["foot_theirs"] else 0.0
-    return f"sum of {numbers['pixels']} pixels {change:+.2%} (z {numbers['z_of_sum']:+.2f}), places alike"
+    return f"sum of {pixels_that(numbers['pixels'])} {change:+.2%} (z {numbers['z_of_sum']:+.2f}), places alike"
 
 
 def _z_of_all(sums: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:

@@ -2,6 +2,7 @@
 What do many scenes cost together, and may they?
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -54,8 +55,9 @@ class Total:
         dofs = [each.dofs for each in self.previews if each.dofs is not None]
         return {
             "scenes": len(self.previews),
-            "scenes_with_work": sum(bool(each.stages) for each in self.previews),
+            "scenes_with_work": sum(bool(each.stages or each.to_guard) for each in self.previews),
             **{name: self.sum(name) for name in (*names, "requests")},
+            "to_guard": dict(sum((Counter(each.to_guard) for each in self.previews), Counter())),
             "between": self.between,
             "gigabytes_in": self.gigabytes_in,
             "dollars": self.bill.dollars,

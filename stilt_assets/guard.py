@@ -2,7 +2,7 @@
 Does a slower model that is trusted agree with the particles of a scene?
 
 A few pixels, drawn by the particles' own id, run once more with both models; what they say is compared as two runs of
-one model would be. All of it lies below the scene's particles and footprints.
+one model would be. A judgement stands as long as the same is asked.
 """
 
 import json
@@ -11,21 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from stilt_assets.agreement import Judgement, Sample, judge, sample_of
+from stilt_assets.agreement import Judgement, judge, pixels_that
 from stilt_assets.errors import CannotExecuteError, DamagedError
 from stilt_assets.pack import Packs
 from stilt_assets.pixel import Workplace
 from stilt_assets.progress import Progress
-from stilt_assets.reasons import is_transient
+from stilt_assets.rerun import FOLDER, Rerun, Told, by_chance, is_lost
 from stilt_assets.scene import digest
-from stilt_assets.simulation import Status
 from stilt_assets.store import Store
-from stilt_assets.workers import Share, run_packs
+from stilt_assets.workers import Share
 
-_FOLDER, _JUDGEMENT = "guard", "judgement.json"
-_PACK = 256  # pixels
+_JUDGEMENT = "judgement.json"
 _SAME = 1e-5  # relative, of the sums of a row that one model made twice
 
 
@@ -47,6 +43,14 @@ class Guard:
         return sorted(sorted(range(of), key=lambda pixel: digest(self.particles, str(pixel)))[: self.count(of)])
 
 
+@dataclass(frozen=True)
+class Left:
+    """What the models have still to do before a guard can judge."""
+
+    followed: Mapping[str, int]  # pixels by the model that moves them
+    gridded: int  # pixels of kept particles, of both models
+
+
 def compare(
     guard: Guard,
     work: Workplace,
@@ -58,126 +62,120 @@ def compare(
     """
     Run the drawn pixels once more with both models, and judge; the judgement stays with the scene's footprints.
 
-    `work` and `share` are the scene's own. What ran before is not run again. `tell` hears how far the one model is,
-    then the other. StoppedError when `stopped` says so.
+    `work` and `share` are the scene's own. What ran before is not run again, and a judgement of the same stands. `tell`
+    hears how far the one model is, then the other. StoppedError when `stopped` says so. If the model that is trusted
+    cannot run here, nothing is judged, and the next time it is asked again.
     """
-    drawn = guard.draw(len(share.receptors))
+    packs, drawn = work.packs, guard.draw(len(share.receptors))
+    old, scene = _standing(guard, packs, drawn), _outcomes(packs, share.packs, drawn)
+    said = digest(
+        json.dumps([[row[name] for name in ("pixel", "status", "reason", "row_sum")] for row in scene.values()])
+    )
+    if old and old.get("outcomes", said) == said:
+        return _judgement_in(old)
+    theirs, ours = (Rerun(model, packs) for model in (guard.reference, work.simulation.transport))
     try:
-        theirs = _Rerun(guard.reference, drawn, work, share).run(files, tell, stopped)
+        theirs.run(drawn, work, share, files, tell, stopped, again=not old)
     except CannotExecuteError as error:
-        judgement = Judgement(False, f"{guard.reference} could not be asked: {error}", {"pixels": 0})
+        judgement = _not_asked(f"{guard.reference} could not be asked: {error}")
     else:
-        ours = _Rerun(work.simulation.transport, drawn, work, share).run(files, tell, stopped)
-        judgement = _judged(_outcomes(work.packs, share.packs, drawn), ours, theirs)
-    content = asdict(judgement) | {"drawn": drawn, "reference": guard.reference}
-    work.packs.store.write(_place(work.packs.store, work.packs.footprints), (json.dumps(content) + "\n").encode())
+        ours.run(drawn, work, share, files, tell, stopped, again=not old)
+        judgement = _judged(scene, ours.told(drawn), theirs.told(drawn))
+        if packs.keep == "endpoints":
+            packs.store.remove(packs.store.file(packs.particles, FOLDER))
+    content = asdict(judgement) | {"drawn": drawn, "reference": guard.reference, "outcomes": said}
+    _write(packs, (json.dumps(content) + "\n").encode())
     return judgement
 
 
 def judgement_of(store: Store, footprints: str) -> Judgement | None:
     """What the guard said of a scene's footprints; None if it was not asked. DamagedError if it cannot be read."""
+    content = _content(store, footprints)
+    return _judgement_in(content) if content else None
+
+
+def standing_judgement(guard: Guard, packs: Packs, pixels: int) -> Judgement | None:
+    """What such a guard said of a scene of so many pixels, by its packs; None if it would have to judge first."""
+    content = _standing(guard, packs, guard.draw(pixels))
+    return _judgement_in(content) if content else None
+
+
+def left_to_run(guard: Guard, transport: str, packs: Packs, pixels: int) -> Left:
+    """
+    What each model, the scene's `transport` too, has still to do before the guard can judge.
+
+    `packs` are the scene's, of so many pixels; nothing is left while a judgement stands.
+    """
+    drawn = guard.draw(pixels)
+    if _standing(guard, packs, drawn):
+        return Left({}, 0)
+    left = {model: Rerun(model, packs).left(drawn, again=True) for model in (guard.reference, transport)}
+    followed = {model: count for model, (count, _) in left.items() if count}
+    return Left(followed, sum(gridded for _, gridded in left.values()))
+
+
+def _content(store: Store, footprints: str) -> dict[str, Any] | None:
     path = _place(store, footprints)
     if not store.exists(path):
         return None
-    content = store.json(path, "agrees", "line", "numbers")
-    return Judgement(content["agrees"], content["line"], content["numbers"])
+    return store.json(path, "agrees", "line", "numbers", "drawn", "reference")
 
 
-def left_to_run(guard: Guard, transport: str, packs: Packs, pixels: int) -> dict[str, int]:
-    """
-    Pixels that each model, the scene's `transport` too, has still to run before the guard can judge.
+def _judgement_in(content: Mapping[str, Any]) -> Judgement:
+    return Judgement(content["agrees"], content["line"], content["numbers"], content.get("asked", True))
 
-    `packs` are the scene's, of so many pixels; nothing is left once it has judged.
-    """
+
+def _standing(guard: Guard, packs: Packs, drawn: Sequence[int]) -> dict[str, Any] | None:
+    """A judgement of the same pixels and the same model, as it was written; None of a guard that could not ask."""
     try:
-        if judgement_of(packs.store, packs.footprints):
-            return {}
+        content = _content(packs.store, packs.footprints)
     except DamagedError:  # it judges once more, by what has run
-        pass
-    drawn = guard.draw(pixels)
-    members, left = _cut(drawn), dict[str, int]()
-    for model in (guard.reference, transport):
-        whole = _packs_of(model, drawn, packs).whole(members)
-        left[model] = sum(len(part) for number, part in members.items() if number not in whole)
-    return left
+        return None
+    if content is None or (content["drawn"], content["reference"]) != (list(drawn), guard.reference):
+        return None
+    return content if content.get("asked", content["numbers"]["pixels"] > 0) else None
 
 
-def _cut(drawn: Sequence[int]) -> dict[int, np.ndarray]:
-    return dict(enumerate(np.array_split(np.array(drawn, "i8"), max(math.ceil(len(drawn) / _PACK), 1))))
-
-
-def _packs_of(transport: str, drawn: Sequence[int], packs: Packs) -> Packs:
-    """Where the guard's packs of a model lie: below those of the scene."""
-    name = digest(transport, *map(str, drawn))[:12]
-    particles, footprints = (packs.store.file(home, _FOLDER, name) for home in (packs.particles, packs.footprints))
-    return Packs(packs.store, particles, footprints, "core")
+def _write(packs: Packs, content: bytes) -> None:
+    """Put a judgement in its place, if another one or none is there."""
+    place = _place(packs.store, packs.footprints)
+    if packs.store.read_if_there(place) != content:
+        packs.store.write(place, content)
 
 
 def _place(store: Store, footprints: str) -> str:
-    return store.file(footprints, _FOLDER, _JUDGEMENT)
+    return store.file(footprints, FOLDER, _JUDGEMENT)
 
 
-class _Rerun:
-    """Drawn pixels, moved by one model."""
-
-    def __init__(self, transport: str, drawn: Sequence[int], work: Workplace, share: Share) -> None:
-        self.members = _cut(drawn)
-        self.number = {pixel: number for number, part in self.members.items() for pixel in part.tolist()}
-        self.packs = _packs_of(transport, drawn, work.packs)
-        self.work = replace(work, packs=self.packs, simulation=replace(work.simulation, transport=transport))
-        self.share = replace(share, packs=self.members, whole=frozenset(self.packs.whole(self.members)))
-
-    def run(self, files: int | None, tell: Callable[[Progress], None], stopped: Callable[[], bool]) -> "_Rerun":
-        """Itself, once all its pixels have an outcome."""
-        run_packs(self.work, self.share, files, tell, stopped)
-        self.packs.store.remove(self.packs.store.unfinished(self.packs.footprints))
-        return self
-
-    def outcomes(self) -> dict[int, Mapping[str, Any]]:
-        """Outcomes by pixel."""
-        return _outcomes(self.packs, self.members, self.number)
-
-    def sample(self, pixel: int) -> Sample:
-        """What a pixel's particles say. DamagedError if they are not there."""
-        number = self.number[pixel]
-        found = self.packs.kept_particles(self.packs.particles, number, pixel)
-        if found is None:
-            path = self.packs.file(number, "trajectories")
-            raise DamagedError(f"{path} lacks pixel {pixel}: run again", path)
-        return sample_of(*found, self.share.kernels[pixel], self.work.grid, self.work.simulation.hours_back)
+def _outcomes(packs: Packs, members: Mapping[int, Any], drawn: Sequence[int]) -> dict[int, Mapping[str, Any]]:
+    """The scene's outcomes of drawn pixels, by pixel."""
+    chosen = set(drawn)
+    numbers = {number: part for number, part in members.items() if not chosen.isdisjoint(part.tolist())}
+    rows = {row["pixel"]: row for rows in packs.whole(numbers).values() for row in rows}
+    return {pixel: rows[pixel] for pixel in drawn if pixel in rows}
 
 
-def _outcomes(
-    packs: Packs, members: Mapping[int, np.ndarray], pixels: Sequence[int] | Mapping[int, int]
-) -> dict[int, Mapping[str, Any]]:
-    """Outcomes of some pixels, by pixel."""
-    numbers = {number: part for number, part in members.items() if any(pixel in pixels for pixel in part.tolist())}
-    return {row["pixel"]: row for rows in packs.whole(numbers).values() for row in rows if row["pixel"] in pixels}
-
-
-def _judged(scene: Mapping[int, Mapping[str, Any]], ours: _Rerun, theirs: _Rerun) -> Judgement:
-    ran, asked = ours.outcomes(), theirs.outcomes()
-    told = [pixel for pixel in scene if not _by_chance(scene[pixel], ran[pixel], asked[pixel])]
+def _judged(scene: Mapping[int, Mapping[str, Any]], ours: Mapping[int, Told], theirs: Mapping[int, Told]) -> Judgement:
+    ran, asked = ({pixel: each.outcome for pixel, each in side.items()} for side in (ours, theirs))
+    told = [pixel for pixel in scene if not any(map(by_chance, (scene[pixel], ran[pixel], asked[pixel])))]
+    if not told:
+        return _not_asked(f"no pixel could be compared: by chance {pixels_that(len(scene), 'fail')}")
     other = [pixel for pixel in told if not _same(scene[pixel], ran[pixel])]
-    parted = [pixel for pixel in told if _is_lost(ran[pixel]) != _is_lost(asked[pixel])]
-    both = [pixel for pixel in told if not _is_lost(ran[pixel]) and not _is_lost(asked[pixel])]
+    parted = [pixel for pixel in told if is_lost(ran[pixel]) != is_lost(asked[pixel])]
+    both = [(one, two) for one, two in ((ours[each].sample, theirs[each].sample) for each in told) if one and two]
     wrong = [
-        *(f"{len(other)} pixels run otherwise than in the scene, the first is {pixel}" for pixel in other[:1]),
-        *(f"{len(parted)} pixels fail with one model only, the first is {pixel}" for pixel in parted[:1]),
+        *([f"{pixels_that(len(other), 'run')} otherwise than in the scene, the first is {other[0]}"] if other else []),
+        *([f"{pixels_that(len(parted), 'fail')} with one model only, the first is {parted[0]}"] if parted else []),
     ]
-    if told and not both and not wrong:
-        return Judgement(True, f"all {len(told)} pixels fail with both models", {"pixels": len(told)})
-    judgement = judge([(ours.sample(pixel), theirs.sample(pixel)) for pixel in both])
+    if not both and not wrong:
+        which = "the only pixel fails" if len(told) == 1 else f"all {len(told)} pixels fail"
+        return Judgement(True, f"{which} with both models", {"pixels": len(told)})
+    judgement = judge(both)
     return replace(judgement, agrees=judgement.agrees and not wrong, line="; ".join([*wrong, judgement.line]))
 
 
-def _by_chance(*outcomes: Mapping[str, Any]) -> bool:
-    """Whether an outcome says nothing of the model."""
-    return any(row["reason"] and is_transient(row["reason"]) for row in outcomes)
-
-
-def _is_lost(outcome: Mapping[str, Any]) -> bool:
-    return outcome["status"] == Status.failed.name
+def _not_asked(line: str) -> Judgement:
+    return Judgement(False, f"{line}; the next run asks again", {"pixels": 0}, asked=False)
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

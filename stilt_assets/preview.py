@@ -18,7 +18,7 @@ from stilt_assets.cost import CostModel, Work
 from stilt_assets.counted import Pixels, has, pixels_of, ppm_per
 from stilt_assets.errors import MeteorologyError
 from stilt_assets.grid import Grid
-from stilt_assets.guard import left_to_run
+from stilt_assets.guard import Left, left_to_run, standing_judgement
 from stilt_assets.jacobian import NAME
 from stilt_assets.meteorology.server import Remote
 from stilt_assets.past import past_of
@@ -65,7 +65,7 @@ class Todo:
     followed: int  # pixels by the transport model
     gridded: int  # pixels from particles that are kept
     transport: str  # the model; the dearer one if it is still to be chosen
-    guarded: Mapping[str, int]  # pixels that run once more for the guard, by model
+    guard: Left  # of what runs once more
 
     @property
     def pixels(self) -> int:
@@ -84,6 +84,7 @@ class Preview:
     dropped: Mapping[str, int]
     to_follow: int  # pixels by the transport model
     to_grid: int  # pixels whose kept particles are only gridded
+    to_guard: Mapping[str, int]  # pixels that run once more for the guard, by the model that moves them
     packs: int
     packs_left: int
     cpu_hours: float
@@ -132,6 +133,7 @@ def preview_of(
         dropped=pixels.dropped,
         to_follow=todo.followed,
         to_grid=todo.gridded,
+        to_guard=todo.guard.followed,
         packs=todo.packs,
         packs_left=todo.packs_left,
         cpu_hours=hours,
@@ -156,7 +158,8 @@ def _seconds(
     chosen = desk.simulation
     work = Work(todo.transport, chosen.particles, chosen.hours_back, weather.hours, weather.size / 1e9, weather.levels)
     pixels = [(work, todo.followed), (replace(work, kept=True), todo.gridded)]
-    guarded = [(replace(work, transport=model), count) for model, count in todo.guarded.items()]
+    guarded = [(replace(work, transport=model), count) for model, count in todo.guard.followed.items()]
+    guarded.append((replace(work, kept=True), todo.guard.gridded))
     seconds = {
         part: sum(count * cost.seconds(each) for each, count in works)
         for part, works in (("pixels", pixels), ("guard", guarded))
@@ -172,15 +175,15 @@ def _seconds(
 def _todo(
     desk: Desk, pixels: Pixels, known: Experience, asked: dict[str, Remote | None] | None, retry_failed: bool
 ) -> tuple[Todo, Weather]:
-    made = _made(desk)
+    made = _made(desk, pixels.number)
     if made is None:
         recipe = pixels_recipe(desk)
         stages = ["meteorology"] if has(desk, recipe) else ["pixels", "meteorology"]
         packs = -(-pixels.number // desk.settings.packs.pixels)
         model = REFERENCE if desk.simulation.transport == AUTO else desk.simulation.transport
         guard = guard_of(desk, model)
-        guarded = dict.fromkeys((guard.reference, model), guard.count(pixels.number)) if guard else {}
-        todo = Todo([*stages, "particles", "footprints", "jacobian"], packs, packs, pixels.number, 0, model, guarded)
+        twice = Left(dict.fromkeys((guard.reference, model), guard.count(pixels.number)) if guard else {}, 0)
+        todo = Todo([*stages, "particles", "footprints", "jacobian"], packs, packs, pixels.number, 0, model, twice)
         return todo, weather_ahead(desk, pixels.need, known.sizes, asked)
     packs = made.cut()
     left, again = to_do(made, packs, retry_failed=retry_failed)
@@ -194,22 +197,32 @@ def _todo(
         stages = [] if has(desk, jacobian_recipe(desk, made.pixels, made.recipe)) else ["jacobian"]
     weather = made_weather(desk.record.results[made.meteorology.name]["summary"])
     model = made.mover.transport
-    guarded = left_to_run(made.guard, model, made.packs, pixels.number) if made.guard else {}
-    return Todo(stages, len(packs), len(waiting), followed, gridded, model, guarded), weather
+    twice = left_to_run(made.guard, model, made.packs, pixels.number) if made.guard else Left({}, 0)
+    return Todo(stages, len(packs), len(waiting), followed, gridded, model, twice), weather
 
 
-def _made(desk: Desk) -> Footprints | None:
+def _made(desk: Desk, pixels: int) -> Footprints | None:
     """The footprints that would be made or are there; None as long as pixels or meteorology are not made."""
-    pixels = pixels_recipe(desk)
-    if not has(desk, pixels):
+    recipe = pixels_recipe(desk)
+    if not has(desk, recipe):
         return None
     try:
-        meteorology = meteorology_recipe(desk, pixels)[0]
+        meteorology = meteorology_recipe(desk, recipe)[0]
     except MeteorologyError:  # told where the meteorology is looked up
         return None
     if not has(desk, meteorology):
         return None
-    return Footprints.over(desk, pixels, meteorology)
+    return _believed(Footprints.over(desk, recipe, meteorology), pixels)
+
+
+def _believed(made: Footprints, pixels: int) -> Footprints:
+    """The footprints, or those of the model that is trusted if the guard disagrees already and they would be made."""
+    desk, guard = made.desk, made.guard
+    judgement = standing_judgement(guard, made.packs, pixels) if guard and desk.runs_again_in_doubt else None
+    if guard is None or judgement is None or not judgement.disagrees:
+        return made
+    record = replace(desk.record, distrusted=desk.record.distrusted | {guard.particles: judgement.line})
+    return Footprints.over(replace(desk, record=record), made.pixels, made.meteorology)
 
 
 def _written(desk: Desk, pixels: int, todo: Todo, weather: Weather, volume: Volume) -> tuple[float, int]:

@@ -173,7 +173,7 @@ def ask_the_guard(
     with made.workplace() as work:
         tell = waits_in_lines(lambda line: say(f"guard {line}"))
         judgement = compare(made.guard, work, made.share(made.cut()), desk.settings.packs.files, tell, stopped)
-    if not judgement.agrees and desk.runs_again_in_doubt:
+    if judgement.disagrees and desk.runs_again_in_doubt:
         desk.record.distrusted[made.guard.particles] = judgement.line
         desk.record.save(desk.store)
     return judgement
@@ -274,7 +274,7 @@ def make_footprints(
     judgement = ask_the_guard(desk, stopped, say)
     if judgement:
         say(f"guard: {judgement.line}")
-        if not judgement.agrees and desk.runs_again_in_doubt:
+        if judgement.disagrees and desk.runs_again_in_doubt:
             say(f"transport: {Footprints.of(desk).mover.line}; once more")
             run = run_all()
     done = close_footprints(desk)

@@ -9,6 +9,7 @@ file `still_air.json` in any folder above the meteorology, which workers of ever
      "scale_height": 8000,                  m in which the pressure falls to 1/e of itself
      "scratch": 65536,                      bytes that it writes to its scratch folder
      "too_much": 1.3,                       times that `DoubtfulAir` says more than it should
+     "mended": true,                        whether `NoAir` starts
      "faults": {"7": "timeout", "9": "die", "5": "once timeout"}}   what goes wrong with which pixel, * is any
 
 Beside it, `ran` gets eight bytes for each pixel that is run.
@@ -115,9 +116,15 @@ class LoneAir(DoubtfulAir):
     reference = "still_air:NoAir"
 
 
+def _wishes(meteorology: Path) -> list[Path]:
+    return [folder / WISHES for folder in meteorology.parents if (folder / WISHES).exists()]
+
+
 class NoAir(StillAir):
     """A program that does not start."""
 
     def run(self, receptor: Receptor, simulation: Simulation, meteorology: Path, limits: Limits) -> pd.DataFrame:
-        """Nothing."""
-        raise CannotExecuteError("no air here")
+        """Nothing, unless it was mended."""
+        if not any(json.loads(path.read_text()).get("mended") for path in _wishes(meteorology)):
+            raise CannotExecuteError("no air here")
+        return super().run(receptor, simulation, meteorology, limits)

@@ -45,7 +45,7 @@ def test_two_runs_of_one_model_agree() -> None:
     for pixels in (1, 4, 30):
         judgement = judge(pairs(pixels))
         assert judgement.agrees, judgement.line
-        assert judgement.line.startswith(f"sum of {pixels} pixels")
+        assert judgement.line.startswith(f"sum of {pixels} pixel{'s' if pixels > 1 else ''} ")
 
 
 @pytest.mark.parametrize(

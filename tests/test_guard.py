@@ -4,22 +4,27 @@ import contextlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
-from place import KEY, Place, contents, leftovers
+from place import GRID, KEY, Place, contents, leftovers
 
+from stilt_assets.agreement import pixels_that
+from stilt_assets.budget import hold_to, preview_of_many
 from stilt_assets.definitions import defs
-from stilt_assets.errors import StoppedError
+from stilt_assets.errors import OverLimitsError, StoppedError, StoreError
 from stilt_assets.guard import Guard
 from stilt_assets.preview import preview_of
+from stilt_assets.scene import digest
 from stilt_assets.shard import ask_the_guard, make_footprints
 from stilt_assets.stages import make_meteorology, make_pixels
 from stilt_assets.status import status_of
 
 HERE = str(Path(__file__).parent)
+MODELS = ("still_air:StillAir", "still_air:DoubtfulAir")
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +49,11 @@ def doubtful(folder: Path, shared: Path, too_much: float = 1.0, name: str = "Dou
 def ran(place: Place) -> list[int]:
     log = place.folder / "ran"
     return sorted(int(line) for line in log.read_text().split()) if log.exists() else []
+
+
+def told_by(place: Place, model: str) -> list[Path]:
+    """Files of what a model told the guard."""
+    return sorted((place.result("footprints") / "guard" / digest(model)[:12] / "told").iterdir())
 
 
 def summary(place: Place) -> dict:
@@ -143,7 +153,148 @@ def test_what_the_guard_is_to_run_is_weighed(tmp_path: Path, shared: Path) -> No
     place.make()
     assert len(ran(place)) == 9 + 5 + 5
     assert before.cpu_hours * 3600 == pytest.approx((9 + 5 + 5) * a_pixel, rel=0.02)  # no pack of either has run
-    assert preview_of(place.desk()).cpu_hours == 0.0
+    assert before.to_guard == dict.fromkeys(MODELS, 5)
+    after = preview_of(place.desk())
+    assert (after.cpu_hours, after.to_guard) == (0.0, {})
+
+
+def test_a_guard_that_draws_more_is_weighed_and_runs_only_what_is_new(tmp_path: Path, shared: Path) -> None:
+    place = doubtful(tmp_path / "place", shared)
+    place.make()
+    first = len(ran(place))
+    place.change(simulation__guard={"at_least": 6})
+    told = preview_of(place.desk())
+    assert (told.state, list(told.stages), told.to_follow) == ("done", [], 0)
+    assert told.to_guard == dict.fromkeys(MODELS, 2)
+    assert told.cpu_hours > 0.0
+    place.change(limits={"scene": {"cpu_hours": told.cpu_hours / 2}})
+    settings = place.desk().settings
+    with pytest.raises(OverLimitsError, match=r"CPU hours \(limits.scene.cpu_hours"):
+        hold_to(told, settings, "scene", KEY)
+    total = preview_of_many([KEY], settings, place.desk().store).numbers
+    assert (total["to_guard"], total["scenes_with_work"]) == (dict.fromkeys(MODELS, 2), 1)
+    shown = place.cli("preview", KEY, PYTHONPATH=HERE).stdout
+    assert "all is there" not in shown
+    assert "once more for the guard 2 by still_air:StillAir, 2 by still_air:DoubtfulAir" in " ".join(shown.split())
+    make_footprints(place.desk())
+    assert len(ran(place)) == first + 2 + 2
+    assert summary(place)["guard"].startswith("sum of 6 pixels ")
+    assert preview_of(place.desk()).to_guard == {}
+    place.change(simulation__guard={"at_least": 4})  # of those that have told already
+    assert preview_of(place.desk()).to_guard == {}
+    make_footprints(place.desk())
+    assert len(ran(place)) == first + 2 + 2
+    assert summary(place)["guard"].startswith("sum of 4 pixels ")
+
+
+def test_a_guard_that_was_stopped_and_then_draws_more_has_what_was_left_weighed(tmp_path: Path, shared: Path) -> None:
+    place = doubtful(tmp_path / "place", shared, packs__workers=1)
+    make_pixels(place.desk())
+    make_meteorology(place.desk())
+    with pytest.raises(StoppedError):
+        make_footprints(place.desk(), stopped=lambda: len(ran(place)) >= 9 + 2)
+    there = len(ran(place)) - 9
+    place.change(simulation__guard={"at_least": 6})
+    told = preview_of(place.desk())
+    assert sum(told.to_guard.values()) == 2 * 6 - there
+    place.make()
+    assert len(ran(place)) == 9 + 2 * 6
+
+
+def test_a_scene_that_is_known_to_be_wrong_is_weighed_with_the_model_that_is_trusted(
+    tmp_path: Path, shared: Path
+) -> None:
+    place = doubtful(tmp_path / "place", shared, too_much=1.3)
+    place.make()
+    before = len(ran(place))
+    place.change(simulation__guard={"on_failure": "rerun"})
+    record = place.desk().store.read(place.desk().store.record(KEY))
+    told = preview_of(place.desk())
+    assert (told.to_follow, told.to_guard, list(told.stages)) == (9, {}, ["particles", "footprints", "jacobian"])
+    assert place.desk().store.read(place.desk().store.record(KEY)) == record
+    place.make()
+    assert len(ran(place)) == before + 9
+    assert preview_of(place.desk()).to_follow == 0
+
+
+def test_a_scene_that_is_there_and_right_is_not_written_again(tmp_path: Path, shared: Path) -> None:
+    place = doubtful(tmp_path / "place", shared)
+    place.make()
+
+    def stamps() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in place.scene.rglob("*") if path.is_file()}
+
+    before = stamps()
+    assert place.make() == []
+    assert stamps() == before
+
+
+def test_the_guards_particles_stay_only_where_those_of_the_scene_do(tmp_path: Path, shared: Path) -> None:
+    core = doubtful(tmp_path / "core", shared, keep="core")
+    ends = doubtful(tmp_path / "ends", shared, keep="endpoints")
+    for place in (core, ends):
+        place.make()
+    assert not list(ends.scene.rglob("trajectories"))
+    assert not list(ends.scene.glob("particles-*/guard"))
+    assert list(core.scene.glob("particles-*/guard/*/trajectories/pack=00000.parquet"))
+    one, other = (json.loads((each.result("footprints") / "guard/judgement.json").read_text()) for each in (core, ends))
+    assert one == other
+    for place, again in ((core, 0), (ends, 4)):
+        there = len(ran(place))
+        place.change(targets__slc__grid=GRID | {"resolution": 0.05})
+        assert preview_of(place.desk()).to_guard == (dict.fromkeys(MODELS, again) if again else {})
+        assert preview_of(place.desk()).cpu_hours > 0.0
+        place.make()
+        assert len(ran(place)) == there + (9 + 2 * again if again else 0)
+        assert summary(place)["guard_agrees"]
+
+
+def test_a_judgement_stands_while_the_same_is_asked_of_the_same_outcomes(tmp_path: Path, shared: Path) -> None:
+    place = doubtful(tmp_path / "place", shared)
+    place.make()
+    judgement, there = place.result("footprints") / "guard" / "judgement.json", ran(place)
+    honest = judgement.read_text()
+    earlier = {name: part for name, part in json.loads(honest).items() if name not in ("asked", "outcomes")}
+    not_asked = {"agrees": False, "line": "it could not be asked", "numbers": {"pixels": 0}}
+    for content, stands in (
+        (earlier, True),
+        (earlier | not_asked, False),
+        (json.loads(honest) | {"outcomes": "others"}, False),
+        (json.loads(honest) | {"reference": "hysplit"}, False),
+    ):
+        judgement.write_text(json.dumps(content))
+        ask_the_guard(place.desk())
+        assert (judgement.read_text() == honest) is not stands
+    assert ran(place) == there
+
+
+def test_what_was_told_and_is_damaged_costs_its_pixels_and_no_other(tmp_path: Path, shared: Path) -> None:
+    place = doubtful(tmp_path / "place", shared, keep="endpoints")
+    place.make()
+    honest, there = (place.result("footprints") / "guard/judgement.json").read_text(), len(ran(place))
+    (lost,) = told_by(place, "still_air:StillAir")
+    lost.write_bytes(lost.read_bytes()[:-100])
+    assert preview_of(place.desk()).to_guard == {}  # the judgement stands
+    (place.result("footprints") / "guard/judgement.json").unlink()
+    assert preview_of(place.desk()).to_guard == {"still_air:StillAir": 4}
+    place.make()
+    assert len(ran(place)) == there + 4
+    assert (place.result("footprints") / "guard/judgement.json").read_text() == honest
+
+
+def test_particles_of_the_guard_that_are_damaged_cost_no_pack_of_the_scene(
+    tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = doubtful(tmp_path / "place", shared)
+    with monkeypatch.context() as broken:
+        broken.setattr("stilt_assets.whole.Files.particles", lambda *_: None)
+        with pytest.raises(StoreError, match=r"guard/.*trajectories/pack=00000.parquet lacks pixel .*: run again"):
+            place.make()
+    assert len(list((place.scene).glob("footprints-*/outcomes/pack=*.parquet"))) == 3
+    assert len(ran(place)) == 9 + 4
+    place.make()
+    assert summary(place)["guard_agrees"]
+    assert len(ran(place)) == 9 + 4 + 4  # the particles were there after all: those of the one model are only gridded
 
 
 @pytest.mark.parametrize("content", [None, "{"])
@@ -183,8 +334,10 @@ def test_a_guard_that_was_stopped_goes_on(tmp_path: Path, shared: Path) -> None:
 @contextlib.contextmanager
 def other_hands(place: Place, monkeypatch: pytest.MonkeyPatch, looks: int) -> Iterator[None]:
     """A pack of the guard's that is to run again, and that somebody else holds for so many looks."""
-    lost = next((place.result("footprints") / "guard").glob("*/outcomes/pack=00000.parquet"))
-    lost.unlink()
+    (told,) = told_by(place, MODELS[0])
+    for path in (told, place.result("footprints") / "guard" / "judgement.json"):
+        path.unlink()
+    lost = told.parent.parent / "outcomes" / "pack=00000.parquet"
     left = list(range(looks))
 
     def look(_: float) -> None:
@@ -197,7 +350,7 @@ def other_hands(place: Place, monkeypatch: pytest.MonkeyPatch, looks: int) -> It
     with contextlib.ExitStack() as other:
         other.enter_context(place.desk().store.alone(str(lost)))
         yield
-    assert lost.exists()
+    assert told.exists()
 
 
 GUARD_WAITS = rf"guard waits: another process works on .*/guard/.*pack=00000.parquet \({os.getpid()}, since .*"
@@ -241,7 +394,7 @@ def test_pixels_that_run_otherwise_than_in_the_scene_are_found_out(tmp_path: Pat
     judgement = ask_the_guard(place.desk())
     assert judgement is not None
     assert not judgement.agrees
-    assert judgement.line.startswith("9 pixels run otherwise than in the scene, the first is 0")
+    assert judgement.line.startswith("5 pixels run otherwise than in the scene, the first is 0")
 
 
 def test_a_failure_of_one_model_alone_is_no_agreement(tmp_path: Path, shared: Path) -> None:
@@ -262,8 +415,77 @@ def test_what_fails_with_both_models_is_agreement(tmp_path: Path, shared: Path) 
     assert (told["guard_agrees"], told["guard"]) == (True, "all 4 pixels fail with both models")
 
 
-def test_a_model_that_cannot_be_asked_leaves_a_mark(tmp_path: Path, shared: Path) -> None:
-    place = doubtful(tmp_path / "place", shared, name="LoneAir")
+NO_AIR = "still_air:NoAir could not be asked: no air here; the next run asks again"
+
+
+@pytest.mark.parametrize("on_failure", ["mark", "rerun"])
+def test_a_model_that_cannot_be_asked_is_asked_again_and_nobody_is_distrusted(
+    tmp_path: Path, shared: Path, on_failure: str
+) -> None:
+    place = doubtful(tmp_path / "place", shared, name="LoneAir", simulation__guard={"on_failure": on_failure})
+    stamps = set[int]()
+    for _ in range(2):
+        place.make()
+        stamps.add((place.result("footprints") / "guard" / "judgement.json").stat().st_mtime_ns)
+        told = summary(place)
+        assert (told["guard_agrees"], told["guard"]) == (False, NO_AIR)
+        assert place.desk().record.distrusted == {}
+        assert status_of(place.desk().store, KEY).doubtful
+        assert preview_of(place.desk()).to_guard == {"still_air:NoAir": 4, "still_air:LoneAir": 4}
+        assert ran(place) == list(range(9))
+    assert len(stamps) == 1
+    (place.folder / "still_air.json").write_text(json.dumps({"mended": True}))
     place.make()
     told = summary(place)
-    assert (told["guard_agrees"], told["guard"]) == (False, "still_air:NoAir could not be asked: no air here")
+    assert told["guard_agrees"], told["guard"]
+    assert told["guard"].startswith("sum of 4 pixels ")
+    assert place.desk().record.result_of("particles")["made_from"]["transport"] == "still_air:LoneAir"
+    assert len(ran(place)) == 9 + 2 * 4
+
+
+def test_dagster_marks_a_scene_whose_guard_cannot_ask(
+    tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = doubtful(tmp_path / "place", shared, name="LoneAir", simulation__guard={"on_failure": "rerun"})
+    monkeypatch.setenv("STILT_ASSETS_CONFIG", str(place.config))
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("scenes", [KEY])
+        result = materialized(instance)
+    assert result.success
+    failed = [each for each in result.get_asset_check_evaluations() if not each.passed]
+    assert [(each.check_name, each.description) for each in failed] == [("native_agrees_with_hysplit", NO_AIR)]
+    assert place.desk().record.distrusted == {}
+
+
+def test_a_guard_whose_pixels_all_fail_by_chance_runs_them_again(tmp_path: Path, shared: Path) -> None:
+    place = doubtful(tmp_path / "place", shared, packs__attempts=1)
+    place.make()
+    place.change(simulation__guard={"on_failure": "rerun"})
+    there = len(ran(place))
+    for path in (*told_by(place, MODELS[0]), place.result("footprints") / "guard" / "judgement.json"):
+        path.unlink()
+    shutil.rmtree(next(place.scene.glob("particles-*/guard")))
+    (place.folder / "still_air.json").write_text(json.dumps({"faults": {"*": "timeout"}}))
+    judgement = ask_the_guard(place.desk())
+    assert judgement is not None
+    line = "no pixel could be compared: by chance 4 pixels fail; the next run asks again"
+    assert (judgement.asked, judgement.agrees, judgement.line) == (False, False, line)
+    assert place.desk().record.distrusted == {}
+    assert preview_of(place.desk()).to_guard == {MODELS[0]: 4}
+    (place.folder / "still_air.json").write_text("{}")
+    place.make()
+    assert summary(place)["guard_agrees"]
+    assert len(ran(place)) == there + 4
+
+
+def test_a_guard_of_one_pixel_says_so(tmp_path: Path, shared: Path) -> None:
+    place = doubtful(tmp_path / "place", shared, simulation__guard={"at_least": 1})
+    place.make()
+    assert summary(place)["guard"].startswith("sum of 1 pixel +") or summary(place)["guard"].startswith(
+        "sum of 1 pixel -"
+    )
+    assert [pixels_that(1, "fail"), pixels_that(2, "fail"), pixels_that(1)] == [
+        "1 pixel fails",
+        "2 pixels fail",
+        "1 pixel",
+    ]

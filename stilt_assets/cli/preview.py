@@ -95,7 +95,7 @@ def _of_one(found, facts: dict[str, Any], settings) -> list[tuple[str, str]]:
     real = facts["dofs_of_jacobian"]
     return [
         ("scene", f"{facts['scene']}, {facts['state']}"),
-        ("would be made", ", ".join(facts["stages"]) or "nothing: all is there"),
+        ("would be made", ", ".join(facts["stages"]) or ("nothing" if facts["to_guard"] else "nothing: all is there")),
         ("pixels", f"{facts['pixels']} kept" + (f"; dropped: {dropped}" if dropped else "")),
         ("to run", _to_run(facts)),
         *_amounts(facts, settings),
@@ -133,7 +133,9 @@ def _files(names: list[str]) -> str:
 def _to_run(facts: dict[str, Any]) -> str:
     regridded = f", {facts['to_grid']:,} from kept particles" if facts["to_grid"] else ""
     pixels = facts["to_follow"] + facts["to_grid"]
-    return f"{pixels:,} pixels{regridded}; {facts['packs_left']:,} of {facts['packs']:,} packs"
+    guard = ", ".join(f"{count:,} by {model}" for model, count in facts["to_guard"].items())
+    packs = f"{facts['packs_left']:,} of {facts['packs']:,} packs"
+    return f"{pixels:,} pixels{regridded}; {packs}" + (f"; once more for the guard {guard}" if guard else "")
 
 
 def _amounts(facts: dict[str, Any], settings) -> list[tuple[str, str]]:

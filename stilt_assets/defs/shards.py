@@ -113,7 +113,7 @@ def guard(
         judgement = shards.ask_the_guard(desk, say=context.log.info)
         if judgement:
             (context.log.info if judgement.agrees else context.log.warning)(f"guard: {judgement.line}")
-            if not judgement.agrees and desk.runs_again_in_doubt:
+            if judgement.disagrees and desk.runs_again_in_doubt:
                 left = shards.plan_footprints(desk)
     for shard in runner.shards_of(left, settings.packs.shards):
         yield dg.DynamicOutput(None, mapping_key=shard.name)
