@@ -149,7 +149,7 @@ def test_without_its_meteorology_the_choice_of_auto_stands_as_it_was(
     place = native_place(again, shared, simulation__transport="auto")
     shutil.rmtree(place.result("meteorology"))
     assert "meteorology stale" in place.cli("why", KEY).stdout
-    place.cli("preview", KEY)
+    assert "0 pixels; 0 of 1 packs" in place.cli("preview", KEY).stdout
     place.cli("export", KEY, "--pixel", "2", "--to", str(tmp_path / "footprint.nc"))
     assert place.make() == ["meteorology"]
     assert place.cli("why", KEY).stdout.count(" current ") == 5
