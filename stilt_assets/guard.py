@@ -73,13 +73,13 @@ def compare(
     )
     if old and old.get("outcomes", said) == said:
         return _judgement_in(old)
-    theirs, ours = (Rerun(model, packs) for model in (guard.reference, work.simulation.transport))
+    theirs, ours = (Rerun(model, packs, files) for model in (guard.reference, work.simulation.transport))
     try:
-        theirs.run(drawn, work, share, files, tell, stopped, again=not old)
+        theirs.run(drawn, work, share, tell, stopped, again=not old)
     except CannotExecuteError as error:
         judgement = _not_asked(f"{guard.reference} could not be asked: {error}")
     else:
-        ours.run(drawn, work, share, files, tell, stopped, again=not old)
+        ours.run(drawn, work, share, tell, stopped, again=not old)
         judgement = _judged(scene, ours.told(drawn), theirs.told(drawn))
         if packs.keep == "endpoints":
             packs.store.remove(packs.store.file(packs.particles, FOLDER))
@@ -100,16 +100,17 @@ def standing_judgement(guard: Guard, packs: Packs, pixels: int) -> Judgement | N
     return _judgement_in(content) if content else None
 
 
-def left_to_run(guard: Guard, transport: str, packs: Packs, pixels: int) -> Left:
+def left_to_run(guard: Guard, transport: str, packs: Packs, pixels: int, files: int | None) -> Left:
     """
     What each model, the scene's `transport` too, has still to do before the guard can judge.
 
-    `packs` are the scene's, of so many pixels; nothing is left while a judgement stands.
+    `packs` are the scene's, of so many pixels, with `files` for those that lie aside at most; nothing is left while a
+    judgement stands.
     """
     drawn = guard.draw(pixels)
     if _standing(guard, packs, drawn):
         return Left({}, 0)
-    left = {model: Rerun(model, packs).left(drawn, again=True) for model in (guard.reference, transport)}
+    left = {model: Rerun(model, packs, files).left(drawn, again=True) for model in (guard.reference, transport)}
     followed = {model: count for model, (count, _) in left.items() if count}
     return Left(followed, sum(gridded for _, gridded in left.values()))
 

@@ -197,7 +197,8 @@ def _todo(
         stages = [] if has(desk, jacobian_recipe(desk, made.pixels, made.recipe)) else ["jacobian"]
     weather = made_weather(desk.record.results[made.meteorology.name]["summary"])
     model = made.mover.transport
-    twice = left_to_run(made.guard, model, made.packs, pixels.number) if made.guard else Left({}, 0)
+    files = desk.settings.packs.files
+    twice = left_to_run(made.guard, model, made.packs, pixels.number, files) if made.guard else Left({}, 0)
     return Todo(stages, len(packs), len(waiting), followed, gridded, model, twice), weather
 
 

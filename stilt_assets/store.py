@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -255,9 +255,9 @@ class Store:
             self._do("removing", paths[0], lambda: bucket.remove_known(self.fs, paths))
 
     def sweep(self, folder: str) -> None:
-        """Take away what killed processes left in a folder on a disk."""
-        if self.is_local:
-            disk.sweep(self._here(folder))
+        """Take away what killed processes left in a folder on a disk, as far as this user may."""
+        with suppress(PermissionError, IsADirectoryError):
+            disk.sweep(self._here(folder)) if self.is_local else None
 
     # ---- folders and copies
 

@@ -7,21 +7,23 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 from place import GRID, KEY, Place, contents, leftovers
 
-from stilt_assets.agreement import pixels_that
+from stilt_assets.agreement import Judgement, pixels_that
 from stilt_assets.budget import hold_to, preview_of_many
 from stilt_assets.definitions import defs
 from stilt_assets.errors import OverLimitsError, StoppedError, StoreError
 from stilt_assets.guard import Guard
 from stilt_assets.preview import preview_of
 from stilt_assets.scene import digest
-from stilt_assets.shard import ask_the_guard, make_footprints
+from stilt_assets.shard import ask_the_guard, make_footprints, plan_footprints, run_shard, shards_of
 from stilt_assets.stages import make_meteorology, make_pixels
 from stilt_assets.status import status_of
+from stilt_assets.workers import run_packs
 
 HERE = str(Path(__file__).parent)
 MODELS = ("still_air:StillAir", "still_air:DoubtfulAir")
@@ -82,7 +84,7 @@ def test_a_scene_that_is_right_is_believed(tmp_path: Path, shared: Path) -> None
     assert (judgement["reference"], len(judgement["drawn"]), judgement["agrees"]) == ("still_air:StillAir", 4, True)
     assert ran(place) == sorted([*range(9), *2 * judgement["drawn"]])
     assert leftovers(place.scene) == []
-    assert not list(place.scene.rglob("unfinished"))
+    assert not list(place.scene.rglob("unfinished/*"))
     status = status_of(place.desk().store, KEY)
     assert (status.state, status.doubtful, status.guard) == ("done", False, told["guard"])
     assert place.make() == []
@@ -187,18 +189,20 @@ def test_a_guard_that_draws_more_is_weighed_and_runs_only_what_is_new(tmp_path: 
     assert summary(place)["guard"].startswith("sum of 4 pixels ")
 
 
-def test_a_guard_that_was_stopped_and_then_draws_more_has_what_was_left_weighed(tmp_path: Path, shared: Path) -> None:
+@pytest.mark.parametrize("drawn", [4, 6])  # others than those that were stopped are packs of their own
+def test_of_a_guard_that_was_stopped_what_would_run_is_weighed(drawn: int, tmp_path: Path, shared: Path) -> None:
     place = doubtful(tmp_path / "place", shared, packs__workers=1)
     make_pixels(place.desk())
     make_meteorology(place.desk())
     with pytest.raises(StoppedError):
         make_footprints(place.desk(), stopped=lambda: len(ran(place)) >= 9 + 2)
     there = len(ran(place)) - 9
-    place.change(simulation__guard={"at_least": 6})
+    assert there >= 2
+    place.change(simulation__guard={"at_least": drawn})
     told = preview_of(place.desk())
-    assert sum(told.to_guard.values()) == 2 * 6 - there
+    assert sum(told.to_guard.values()) == 2 * drawn - (there if drawn == 4 else 0)
     place.make()
-    assert len(ran(place)) == 9 + 2 * 6
+    assert len(ran(place)) == 9 + there + sum(told.to_guard.values())
 
 
 def test_a_scene_that_is_known_to_be_wrong_is_weighed_with_the_model_that_is_trusted(
@@ -236,7 +240,7 @@ def test_the_guards_particles_stay_only_where_those_of_the_scene_do(tmp_path: Pa
         place.make()
     assert not list(ends.scene.rglob("trajectories"))
     assert not list(ends.scene.glob("particles-*/guard"))
-    assert list(core.scene.glob("particles-*/guard/*/trajectories/pack=00000.parquet"))
+    assert list(core.scene.glob("particles-*/guard/*/*/trajectories/pack=00000.parquet"))
     one, other = (json.loads((each.result("footprints") / "guard/judgement.json").read_text()) for each in (core, ends))
     assert one == other
     for place, again in ((core, 0), (ends, 4)):
@@ -268,18 +272,56 @@ def test_a_judgement_stands_while_the_same_is_asked_of_the_same_outcomes(tmp_pat
     assert ran(place) == there
 
 
-def test_what_was_told_and_is_damaged_costs_its_pixels_and_no_other(tmp_path: Path, shared: Path) -> None:
+def test_what_was_told_and_is_damaged_costs_its_pixel_and_no_other(tmp_path: Path, shared: Path) -> None:
     place = doubtful(tmp_path / "place", shared, keep="endpoints")
     place.make()
     honest, there = (place.result("footprints") / "guard/judgement.json").read_text(), len(ran(place))
-    (lost,) = told_by(place, "still_air:StillAir")
-    lost.write_bytes(lost.read_bytes()[:-100])
+    cut, flipped, *_ = told_by(place, "still_air:StillAir")
+    cut.write_bytes(cut.read_bytes()[:-100])
+    content = bytearray(flipped.read_bytes())
+    content[len(content) // 2] ^= 1
+    flipped.write_bytes(content)
+    (cut.parent / "Thumbs.db").write_bytes(b"of somebody who looked")
     assert preview_of(place.desk()).to_guard == {}  # the judgement stands
     (place.result("footprints") / "guard/judgement.json").unlink()
-    assert preview_of(place.desk()).to_guard == {"still_air:StillAir": 4}
+    assert preview_of(place.desk()).to_guard == {"still_air:StillAir": 2}
     place.make()
-    assert len(ran(place)) == there + 4
+    assert len(ran(place)) == there + 2
     assert (place.result("footprints") / "guard/judgement.json").read_text() == honest
+
+
+@pytest.mark.parametrize(
+    ("keep", "flown"), [("core", 8), ("endpoints", 12)]
+)  # particles are gone when both have judged
+def test_two_who_ask_at_once_agree(
+    tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch, keep: str, flown: int
+) -> None:
+    place = doubtful(tmp_path / "place", shared, keep=keep)
+    desk = place.desk()
+    others: list[Judgement | None] = []
+
+    def run_after_the_other(*given: Any) -> None:
+        monkeypatch.undo()
+        monkeypatch.setenv("PYTHONPATH", HERE)
+        others.append(ask_the_guard(place.desk()))
+        run_packs(*given)
+
+    for stage in (make_pixels, make_meteorology):
+        stage(desk)
+    for shard in shards_of(plan_footprints(desk), 1):
+        run_shard(desk, shard)
+    monkeypatch.setattr("stilt_assets.rerun.run_packs", run_after_the_other)
+    assert [ask_the_guard(desk)] == others
+    assert others[0] is not None
+    assert others[0].agrees
+    assert len(ran(place)) == 9 + flown
+
+
+def test_packs_of_the_guard_keep_to_the_budget_of_files(tmp_path: Path, shared: Path) -> None:
+    place = doubtful(tmp_path / "place", shared, packs__files=4, simulation__guard={"at_least": 9})
+    place.make()
+    assert summary(place)["guard_agrees"]
+    assert len(list(place.scene.glob("footprints-*/guard/*/*/outcomes/*.parquet"))) == 2 * 3
 
 
 def test_particles_of_the_guard_that_are_damaged_cost_no_pack_of_the_scene(
@@ -288,7 +330,7 @@ def test_particles_of_the_guard_that_are_damaged_cost_no_pack_of_the_scene(
     place = doubtful(tmp_path / "place", shared)
     with monkeypatch.context() as broken:
         broken.setattr("stilt_assets.whole.Files.particles", lambda *_: None)
-        with pytest.raises(StoreError, match=r"guard/.*trajectories/pack=00000.parquet lacks pixel .*: run again"):
+        with pytest.raises(StoreError, match=r"guard/.*/pack=00000.parquet has no particles of pixel .*: run again"):
             place.make()
     assert len(list((place.scene).glob("footprints-*/outcomes/pack=*.parquet"))) == 3
     assert len(ran(place)) == 9 + 4
@@ -334,10 +376,10 @@ def test_a_guard_that_was_stopped_goes_on(tmp_path: Path, shared: Path) -> None:
 @contextlib.contextmanager
 def other_hands(place: Place, monkeypatch: pytest.MonkeyPatch, looks: int) -> Iterator[None]:
     """A pack of the guard's that is to run again, and that somebody else holds for so many looks."""
-    (told,) = told_by(place, MODELS[0])
-    for path in (told, place.result("footprints") / "guard" / "judgement.json"):
+    told = told_by(place, MODELS[0])
+    (lost,) = told[0].parent.parent.glob("*/outcomes/pack=00000.parquet")
+    for path in (*told, lost, place.result("footprints") / "guard" / "judgement.json"):
         path.unlink()
-    lost = told.parent.parent / "outcomes" / "pack=00000.parquet"
     left = list(range(looks))
 
     def look(_: float) -> None:
@@ -350,7 +392,7 @@ def other_hands(place: Place, monkeypatch: pytest.MonkeyPatch, looks: int) -> It
     with contextlib.ExitStack() as other:
         other.enter_context(place.desk().store.alone(str(lost)))
         yield
-    assert told.exists()
+    assert told_by(place, MODELS[0]) == told
 
 
 GUARD_WAITS = rf"guard waits: another process works on .*/guard/.*pack=00000.parquet \({os.getpid()}, since .*"
