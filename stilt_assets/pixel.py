@@ -5,6 +5,7 @@ Kept particles are gridded again; only without them does the transport model run
 once, so that a stop at any moment costs only the pixels under way.
 """
 
+import errno
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
@@ -74,12 +75,19 @@ def run_pixel(work: Workplace, job: Job) -> str:
             put_aside(*_flown(work, job, transport))
         else:
             put_aside(*_gridded(work, job, transport, *(kept or _transported(work, job, transport))))
-    except (TransportError, MemoryError) as error:
+    except (TransportError, MemoryError, OSError, ImportError) as error:
+        if not isinstance(error, TransportError | MemoryError) and not _is_for_memory(error):
+            raise
         reason = error.reason if isinstance(error, TransportError) else "out_of_memory"
         if is_transient(reason) and job.attempt < work.attempts:
             return reason
         put_aside(_lost(work, job, reason, str(error) or "the worker's own memory did not do"), {})
     return ""
+
+
+def _is_for_memory(error: OSError | ImportError) -> bool:
+    """Whether a file or a library could not be opened because this process may have no more memory."""
+    return getattr(error, "errno", None) == errno.ENOMEM or "failed to map segment" in str(error)
 
 
 def give_up(work: Workplace, job: Job, reason: str, message: str) -> None:

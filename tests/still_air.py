@@ -15,6 +15,7 @@ file `still_air.json` in any folder above the meteorology, which workers of ever
 Beside it, `ran` gets eight bytes for each pixel that is run.
 """
 
+import errno
 import json
 import os
 import signal
@@ -78,6 +79,10 @@ class StillAir:
             os.kill(os.getpid(), signal.SIGKILL)
         if reason == "disk_full":
             raise DiskFullError("no room left, as it was told")
+        if reason == "no_memory":
+            raise OSError(errno.ENOMEM, "Cannot allocate memory", "a folder that it looks into")
+        if reason == "no_library":
+            raise ImportError("library.so: failed to map segment from shared object")
         raise TransportError(reason, "still air was told to fail")
 
     def _particles(self, receptor: Receptor, simulation: Simulation, wishes: Mapping[str, Any]) -> pd.DataFrame:

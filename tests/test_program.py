@@ -217,11 +217,12 @@ def test_a_program_that_python_starts_is_ended_when_it_writes_too_much(tmp_path:
     assert subprocess.run(words, check=False).returncode == -signal.SIGXFSZ
 
 
+@pytest.mark.parametrize("end", [b"exit 127", b"kill -SEGV $$"])
 def test_a_program_whose_fortran_was_interrupted_while_it_told_of_a_signal_was_ended_by_it(
-    late: Path, monkeypatch: pytest.MonkeyPatch
+    late: Path, monkeypatch: pytest.MonkeyPatch, end: bytes
 ) -> None:
     says = b"Program received signal SIGXCPU: CPU time limit exceeded.\n\nBacktrace for this error:\n"
-    instead_of_hycs_std(monkeypatch, b"#!/bin/sh\ncat <<.\n" + says + b".\nexit 127\n")
+    instead_of_hycs_std(monkeypatch, b"#!/bin/sh\ncat <<.\n" + says + b".\n" + end + b"\n")
     with pytest.raises(TransportError, match="SIGXCPU") as caught:
         Hysplit().run(RECEPTOR, SHORT, late, Limits(60.0))
     assert caught.value.reason == "killed"

@@ -138,6 +138,17 @@ def last_pixel_of(place: Place, shard: Shard) -> int:
     return int(Footprints.of(place.desk()).cut()[shard.last][-1])
 
 
+def test_a_pixel_that_cannot_open_a_file_or_library_for_want_of_memory_runs_again(
+    place: Place, peace: dict[str, bytes]
+) -> None:
+    wish(place, pixel1="once no_memory", pixel3="once no_library")
+    place.make()
+    rows = Footprints.of(place.desk()).packs.whole(Footprints.of(place.desk()).cut())
+    attempts = {row["pixel"]: row["attempts"] for pack in rows.values() for row in pack}
+    assert attempts == {pixel: 2 if pixel in (1, 3) else 1 for pixel in range(9)}
+    assert contents(place.result("jacobian")) == peace
+
+
 @causes("busy")
 def test_two_processes_do_not_run_the_same_pack_at_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stilt_assets.workers._PATIENCE", 0)

@@ -41,12 +41,13 @@ def run_program(program: str, log: Path, timeout: float, data: int | None = None
         raise TransportError("timeout", f"{name} ran longer than {timeout:g} s") from error
     finally:
         _end(process)
-    if code in (launch.CANNOT_START, _LOADER_FAILED):
+    if code < 0 or code in (launch.CANNOT_START, _LOADER_FAILED):
         said = log.read_text(errors="replace").splitlines()
         received = [found[1] for line in said if (found := _RECEIVED.match(line))]
-        if not received:
+        if received:  # the first: Fortran may fail while it tells of it
+            code = -signal.Signals[received[0]]
+        elif code >= 0:
             raise CannotExecuteError(said[-1] if said else f"{name} does not start")
-        code = -signal.Signals[received[-1]]
     if code < 0:
         raise _ended_by(signal.Signals(-code), name, out_of_memory=oom_kills() > before, file=file)
     return code
