@@ -86,9 +86,12 @@ def _end_with_the_main_process() -> None:
 
 def run(job: Job) -> str:
     """Run a pixel; the reason if it should be tried once more."""
-    _may_hold(job.limits.memory)
     with scratch.slot(_core(), max(_workplace.workers, cores())):
-        return run_pixel(_workplace, job)
+        _may_hold(job.limits.memory)  # it is a pixel's, not that of what happens between pixels
+        try:
+            return run_pixel(_workplace, job)
+        finally:
+            _may_hold(None)
 
 
 def _core() -> str:
@@ -106,5 +109,4 @@ def _may_hold(memory: int | None) -> None:
 
 def finish(number: int, members: list[int]) -> set[int]:
     """Write the files of a pack; pixels that must run again first."""
-    _may_hold(None)  # the budget is a pixel's; a pack's files are larger
     return _workplace.packs.finish(number, members)
